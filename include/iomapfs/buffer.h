@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * buffer - the cache of verified metadata blocks.
+ *
+ * A `struct buf` is one 4 KiB metadata block in memory, verified when it was read.
+ * Its contents are changed only between jnl_get_write/jnl_get_create and the end
+ * of that journal handle, under the lock of whatever the block belongs to (the
+ * inode's extent lock, a directory's i_rwsem, a group's lock, an inode block's
+ * buf_lock). This cache itself never writes: the journal does.
+ */
+#ifndef IOMAPFS_BUFFER_H
+#define IOMAPFS_BUFFER_H
+
+#include "iomapfs/block.h"
+#include "iomapfs/format.h"
+#include "iomapfs/util.h"
+
+struct buf_cache;
+
+/* Verifier of a kind of block; see format.h. */
+typedef const char *(*buf_verify_fn)(const struct od_ctx *c, const void *block, uint64_t mblk,
+				     bool check_crc);
+struct buf_ops {
+	const char *name;     /* "btree", "dir": for messages */
+	uint32_t magic;
+	buf_verify_fn verify;
+};
+extern const struct buf_ops buf_ops_ag, buf_ops_btree, buf_ops_inodes, buf_ops_dir, buf_ops_blob;
+
+struct buf {
+	uint64_t mblk;
+	void *data;                 /* OD_MBLK_SIZE, aligned to 4096 */
+	const struct buf_ops *ops;
+	struct lk_mutex lock;       /* LK_INOBUF: serializes users of shared blocks (inode blocks) */
+	_Atomic int refs;
+	/* The journal's; guarded by its lock. jnl_pin: refs that keep it in the cache. */
+	void *jnl;
+	/* internal */
+	struct buf_cache *cache;
+	struct cds_list_head lru;
+	struct buf *hash_next;
+	unsigned state;
+	int error;
+};
+
+/*
+ * limit_bytes bounds clean, unreferenced buffers; pinned ones may exceed it.
+ * The cache keeps bd and a copy of ctx; both outlive it.
+ */
+int buf_cache_create(struct bd *bd, const struct od_ctx *ctx, uint64_t limit_bytes,
+		     struct buf_cache **out);
+/* No references left. */
+void buf_cache_destroy(struct buf_cache *bc);
+const struct od_ctx *buf_ctx(const struct buf_cache *bc);
+
+#define BUF_NOWAIT (1u << 0) /* -EAGAIN instead of reading from the device */
+/*
+ * A referenced, verified buffer. owner: expected hdr.owner, or OD_ANY_OWNER.
+ * -EFSCORRUPTED: failed a test (logged with its name, once per block);
+ * -EIO; -EAGAIN with BUF_NOWAIT; -ENOMEM. Concurrent readers of one block read once.
+ */
+int buf_read(struct buf_cache *bc, uint64_t mblk, uint64_t owner, const struct buf_ops *ops,
+	     unsigned flags, struct buf **out);
+/*
+ * A referenced buffer for a block that the caller has just allocated: zeroed, header
+ * initialised, nothing read. Follow with jnl_get_create. A stale cached buffer of
+ * that address is reused.
+ */
+int buf_new(struct buf_cache *bc, uint64_t mblk, uint64_t owner, const struct buf_ops *ops,
+	    struct buf **out);
+/* Start reading, for later; no result. */
+void buf_readahead(struct buf_cache *bc, uint64_t mblk, const struct buf_ops *ops);
+void buf_get(struct buf *b);
+void buf_put(struct buf *b);
+void buf_lock(struct buf *b);
+bool buf_trylock(struct buf *b);
+void buf_unlock(struct buf *b);
+/* Forget the cached copy (block freed, or the device changed below): unpinned, any user gone. */
+void buf_invalidate(struct buf_cache *bc, uint64_t mblk);
+/* Drop all clean unreferenced buffers. */
+void buf_cache_shrink(struct buf_cache *bc);
+
+struct buf_cache_stats {
+	uint64_t cached, pinned, hits, misses, read_errors, corrupt;
+};
+void buf_cache_get_stats(struct buf_cache *bc, struct buf_cache_stats *st);
+
+static inline struct od_hdr *buf_hdr(const struct buf *b)
+{
+	return b->data;
+}
+
+#endif

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * iomap - the engine: file operations as iterations over extent mappings.
+ *
+ * A file system supplies begin/end callbacks that translate (position, length)
+ * into the largest mapping it has there; the operations below do the rest.
+ * Names, flags and meanings are those of the Linux iomap library. The engine
+ * knows neither devices nor formats nor FUSE: storage is reached through
+ * struct iomap_dev, which the file system fills.
+ *
+ * All positions and lengths are bytes; intervals are half-open. Errors are
+ * negative errno. Unless said otherwise an operation may sleep.
+ */
+#ifndef IOMAPFS_IOMAP_H
+#define IOMAPFS_IOMAP_H
+
+#include <sys/uio.h>
+
+#include "iomapfs/folio.h"
+
+struct iomap_iter;
+struct iomap_dev;
+struct iomap_bio;
+
+/* ---- What the engine needs of a file ------------------------------------------- */
+
+/*
+ * Embedded in the file system's inode.
+ * i_rwsem: held over whole operations as each one states.
+ * i_size: in-core size; raised by the engine under the folio lock (buffered
+ *         write) and by dio completion callbacks; the on-disk size is the file system's.
+ */
+struct inode {
+	struct address_space i_mapping; /* host = this inode */
+	struct lk_rwlock i_rwsem;
+	_Atomic uint64_t i_size;
+	uint64_t i_ino;
+	unsigned i_blkbits;             /* log2 of the block size in bytes, 9..16 */
+	_Atomic unsigned i_dio_count;   /* direct requests in flight */
+	const struct inode_operations_hooks *i_hooks;
+	pthread_mutex_t i_dio_lock;
+	pthread_cond_t i_dio_wait;
+};
+struct inode_operations_hooks {
+	/* In-core attributes changed (inline data, size): persist some time later. Must not sleep. */
+	void (*mark_inode_dirty)(struct inode *inode);
+	/* Durable data and metadata of the range, for O_DSYNC (datasync) and O_SYNC. Sleeps. */
+	int (*fsync)(struct inode *inode, uint64_t start, uint64_t end, bool datasync);
+};
+int iomap_inode_init(struct inode *inode, struct folio_cache *c,
+		     const struct address_space_operations *aops, unsigned blkbits, uint64_t ino);
+void iomap_inode_destroy(struct inode *inode);
+static inline uint64_t i_size_read(struct inode *i)
+{
+	return atomic_load(&i->i_size);
+}
+static inline void i_size_write(struct inode *i, uint64_t size)
+{
+	atomic_store(&i->i_size, size);
+}
+static inline unsigned i_blocksize(const struct inode *i)
+{
+	return 1u << i->i_blkbits;
+}
+void inode_dio_begin(struct inode *inode);
+void inode_dio_end(struct inode *inode);
+/* i_rwsem exclusive, so that no new request starts. Sleeps. */
+void inode_dio_wait(struct inode *inode);
+
+/* ---- Storage as the engine sees it ---------------------------------------------- */
+
+enum iomap_bio_op { IOMAP_BIO_READ, IOMAP_BIO_WRITE };
+#define IOMAP_BIO_FUA    (1u << 0) /* durable on completion */
+#define IOMAP_BIO_ATOMIC (1u << 1) /* untorn */
+#define IOMAP_BIO_POLL   (1u << 2)
+#define IOMAP_BIO_INLINE_VECS 8
+
+/*
+ * One device request. Allocated by iomap_bio_alloc; freed by the engine in its
+ * end_io. vec bases are aligned to dev->mem_align, lengths and addr to
+ * dev->logical_block.
+ */
+struct iomap_bio {
+	struct iomap_dev *dev;
+	enum iomap_bio_op op;
+	unsigned flags;
+	uint64_t addr;              /* device byte address */
+	uint64_t len;               /* bytes in vec */
+	struct iovec *vec;
+	unsigned nr_vecs, max_vecs;
+	int status;                 /* 0 or -errno, set before end_io */
+	void (*end_io)(struct iomap_bio *bio); /* completion thread: must not sleep */
+	void *private;
+	uint64_t dev_private[16];   /* the device glue's, from submit to end_io */
+	struct iovec inline_vecs[IOMAP_BIO_INLINE_VECS];
+};
+struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
+				  unsigned max_vecs);
+void iomap_bio_free(struct iomap_bio *bio);
+/* Append; merges with the last vec when memory is contiguous. False: full (vecs or dev->max_io). */
+bool iomap_bio_add(struct iomap_bio *bio, void *mem, size_t len);
+
+struct iomap_dev_ops {
+	/* Takes the bio; ends it by status + end_io on any thread, also inside submit. */
+	void (*submit)(struct iomap_dev *dev, struct iomap_bio *bio);
+	void (*plug)(struct iomap_dev *dev);   /* optional, per thread */
+	void (*unplug)(struct iomap_dev *dev);
+};
+struct iomap_dev {
+	const struct iomap_dev_ops *ops;
+	uint32_t logical_block;  /* bytes */
+	uint32_t mem_align;      /* bytes */
+	uint32_t max_io;         /* bytes a bio may hold */
+	uint32_t max_vecs;
+	uint32_t atomic_max;     /* bytes of a hardware untorn write; 0 = none */
+	bool fua, volatile_cache;
+	void *private;
+};
+void iomap_submit_bio(struct iomap_bio *bio);
+
+/* ---- Mapping ----------------------------------------------------------------------- */
+
+enum iomap_type { IOMAP_HOLE, IOMAP_DELALLOC, IOMAP_MAPPED, IOMAP_UNWRITTEN, IOMAP_INLINE };
+
+/* Set by the file system in begin. */
+#define IOMAP_F_NEW         (1u << 0)
+#define IOMAP_F_DIRTY       (1u << 1)
+#define IOMAP_F_SHARED      (1u << 2)
+#define IOMAP_F_MERGED      (1u << 3)
+#define IOMAP_F_BUFFER_HEAD 0u
+#define IOMAP_F_XATTR       (1u << 5)
+#define IOMAP_F_BOUNDARY    (1u << 6)
+#define IOMAP_F_ANON_WRITE  (1u << 7)
+#define IOMAP_F_ATOMIC_BIO  (1u << 8)
+#define IOMAP_F_INTEGRITY   (1u << 9)
+#define IOMAP_F_ZERO_TAIL   (1u << 10)
+#define IOMAP_F_FSVERITY    (1u << 11)
+#define IOMAP_F_PRIVATE     (1u << 12)
+/* Set by the engine, seen by end. */
+#define IOMAP_F_FOLIO_BATCH  (1u << 13)
+#define IOMAP_F_SIZE_CHANGED (1u << 14)
+#define IOMAP_F_STALE        (1u << 15)
+
+#define IOMAP_NULL_ADDR UINT64_MAX
+
+struct iomap {
+	uint64_t addr;            /* device byte address of offset; IOMAP_NULL_ADDR without one */
+	uint64_t offset;          /* file position of the mapping's first byte; <= iter->pos */
+	uint64_t length;          /* bytes, > 0; reaches past iter->pos */
+	enum iomap_type type;
+	uint32_t flags;
+	struct iomap_dev *bdev;   /* for MAPPED, UNWRITTEN */
+	void *dax_dev;            /* only for DAX operations */
+	void *inline_data;        /* INLINE: byte at pos is inline_data[pos - offset] */
+	void *private;            /* handed unchanged to end */
+	uint64_t validity_cookie; /* compared by write ops' iomap_valid */
+};
+static inline uint64_t iomap_end(const struct iomap *m)
+{
+	return m->offset + m->length;
+}
+static inline uint64_t iomap_sector_addr(const struct iomap *m, uint64_t pos)
+{
+	return m->addr + (pos - m->offset);
+}
+
+/* Operation flags given to begin and end (iter->flags); 0 = read. */
+#define IOMAP_WRITE          (1u << 0)
+#define IOMAP_ZERO           (1u << 1)
+#define IOMAP_REPORT         (1u << 2)
+#define IOMAP_FAULT          (1u << 3)
+#define IOMAP_DIRECT         (1u << 4)
+#define IOMAP_NOWAIT         (1u << 5)
+#define IOMAP_OVERWRITE_ONLY (1u << 6)
+#define IOMAP_UNSHARE        (1u << 7)
+#define IOMAP_DAX            (1u << 8)
+#define IOMAP_ATOMIC         (1u << 9)
+#define IOMAP_DONTCACHE      (1u << 10)
+
+struct iomap_ops {
+	/*
+	 * Fill *iomap (and *srcmap when content comes from elsewhere; both arrive
+	 * zeroed) for at least the byte at pos, sampling everything under the file
+	 * system's own extent lock, and return with that lock released. length is
+	 * what the operation still wants. NOWAIT: -EAGAIN before any effect, also
+	 * when one mapping cannot span the whole length. May sleep otherwise.
+	 */
+	int (*iomap_begin)(struct inode *inode, uint64_t pos, uint64_t length, unsigned flags,
+			   struct iomap *iomap, struct iomap *srcmap);
+	/*
+	 * Optional. Called once for each successful begin, `length` as offered to
+	 * the body, `written` what the body advanced (0 on failure). Commits what
+	 * was used, releases what was not.
+	 */
+	int (*iomap_end)(struct inode *inode, uint64_t pos, uint64_t length, uint64_t written,
+			 unsigned flags, struct iomap *iomap);
+};
+
+struct iomap_iter {
+	struct inode *inode;
+	uint64_t pos;
+	uint64_t iter_start_pos;
+	uint64_t len;        /* bytes remaining */
+	int status;          /* set by the body: 0 or -errno */
+	unsigned flags;
+	struct iomap iomap;
+	struct iomap srcmap;
+	void *private;
+};
+/* >0: run the body; 0: done; <0: error. Must be called until it returns <= 0. */
+int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
+/* Body made n bytes of progress; -EIO if beyond the mapping. */
+int iomap_iter_advance(struct iomap_iter *iter, uint64_t n);
+uint64_t iomap_length(const struct iomap_iter *iter);
+static inline int iomap_iter_advance_full(struct iomap_iter *iter)
+{
+	return iomap_iter_advance(iter, iomap_length(iter));
+}
+static inline const struct iomap *iomap_iter_srcmap(const struct iomap_iter *i)
+{
+	return i->srcmap.type != IOMAP_HOLE ? &i->srcmap : &i->iomap;
+}
+
+/* ---- Requests and memory -------------------------------------------------------------- */
+
+/* Caller memory of an operation; consumed as it is copied. */
+struct iov_iter {
+	const struct iovec *iov;
+	unsigned nr_iov;
+	size_t iov_offset; /* into iov[0] */
+	size_t count;      /* bytes left */
+};
+void iov_iter_init(struct iov_iter *i, const struct iovec *iov, unsigned nr, size_t count);
+size_t iov_iter_copy_from(struct iov_iter *i, void *dst, size_t n); /* caller memory -> dst */
+size_t iov_iter_copy_to(struct iov_iter *i, const void *src, size_t n);
+size_t iov_iter_zero(struct iov_iter *i, size_t n);
+void iov_iter_advance(struct iov_iter *i, size_t n);
+void iov_iter_revert(struct iov_iter *i, size_t n);
+
+#define IOCB_NOWAIT    (1u << 0)
+#define IOCB_DSYNC     (1u << 1)
+#define IOCB_SYNC      (1u << 2) /* with DSYNC */
+#define IOCB_DIRECT    (1u << 3)
+#define IOCB_HIPRI     (1u << 4)
+#define IOCB_ATOMIC    (1u << 5)
+#define IOCB_DONTCACHE (1u << 6)
+#define IOCB_WRITE     (1u << 7)
+#define IOCB_FAULT     (1u << 8) /* a cache write of the kernel (mmap store) */
+
+struct kiocb {
+	struct inode *ki_inode;
+	uint64_t ki_pos;
+	unsigned ki_flags;
+	/* NULL: synchronous. Else called once, from a worker, when -EIOCBQUEUED was returned. */
+	void (*ki_complete)(struct kiocb *iocb, int64_t ret);
+	void *private;
+};
+#ifndef EIOCBQUEUED
+#define EIOCBQUEUED 529 /* kernel-internal there as well: queued, ki_complete will tell */
+#endif
+#ifndef ENOTBLK
+#define ENOTBLK 15
+#endif
+
+/* ---- Buffered I/O ------------------------------------------------------------------------ */
+
+/* Hooks of buffered write, zero and unshare; all optional. */
+struct iomap_write_ops {
+	/* Locked, referenced folio at iter pos. [iomap_get_folio] */
+	int (*get_folio)(struct iomap_iter *iter, uint64_t pos, size_t len, struct folio **out);
+	/* Unlock and put; once for each successful get. */
+	void (*put_folio)(struct inode *inode, uint64_t pos, size_t copied, struct folio *f);
+	/* Folio locked: is the mapping sampled by begin still true? */
+	bool (*iomap_valid)(struct inode *inode, const struct iomap *iomap);
+	/* Fill bytes [pos, pos+len) of the folio from the source mapping, synchronously. */
+	int (*read_folio_range)(const struct iomap_iter *iter, struct folio *f, uint64_t pos,
+				size_t len);
+};
+int iomap_get_folio(struct iomap_iter *iter, uint64_t pos, size_t len, struct folio **out);
+
+/*
+ * Read through the cache from iocb->ki_pos, clamped at i_size; takes invalidate_lock
+ * shared where it must fill. Kernel counterpart: filemap_read over iomap_readahead.
+ * IOCB_NOWAIT: only what is cached, -EAGAIN if the first byte is not.
+ * Caller holds i_rwsem shared or nothing. Returns bytes; moves ki_pos.
+ */
+int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to, const struct iomap_ops *ops);
+/* Fill one folio (locked on entry; unlocked on return). Sleeps until the I/O ended. */
+int iomap_read_folio(struct inode *inode, struct folio *f, const struct iomap_ops *ops);
+/* Start reading bytes of the range that are absent; never reports errors. */
+void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops);
+
+/* i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work. */
+int64_t iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
+				  const struct iomap_ops *ops, const struct iomap_write_ops *wops,
+				  void *private);
+/* i_rwsem + invalidate_lock exclusive for the next three. *did_zero only ever becomes true; may be NULL. */
+int iomap_zero_range(struct inode *inode, uint64_t pos, uint64_t len, bool *did_zero,
+		     const struct iomap_ops *ops, const struct iomap_write_ops *wops, void *private);
+int iomap_truncate_page(struct inode *inode, uint64_t pos, bool *did_zero,
+			const struct iomap_ops *ops, const struct iomap_write_ops *wops, void *private);
+int iomap_file_unshare(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops,
+		       const struct iomap_write_ops *wops);
+/* Returned locked, uptodate, dirty; folio locked on entry. invalidate_lock shared. */
+int iomap_page_mkwrite(struct inode *inode, struct folio *f, const struct iomap_ops *ops, void *private);
+
+typedef void (*iomap_punch_t)(struct inode *inode, uint64_t offset, uint64_t length,
+			      struct iomap *iomap);
+/* Drop the delalloc of [start, end) that has no dirty cache. invalidate_lock exclusive. */
+void iomap_write_delalloc_release(struct inode *inode, uint64_t start, uint64_t end, unsigned flags,
+				  struct iomap *iomap, iomap_punch_t punch);
+
+/* For the address_space_operations of a file system. */
+bool iomap_dirty_folio(struct address_space *m, struct folio *f);
+bool iomap_release_folio(struct folio *f);
+void iomap_invalidate_folio(struct folio *f, size_t off, size_t len);
+bool iomap_is_partially_uptodate(struct folio *f, size_t from, size_t count);
+/* pagecache_isize_extended + zeroing for truncate up: old-EOF folio, caller has set the new size. */
+void pagecache_isize_extended(struct inode *inode, uint64_t from, uint64_t to);
+
+/* ---- Writeback ----------------------------------------------------------------------------- */
+
+#define IOMAP_IOEND_SHARED    (1u << 0)
+#define IOMAP_IOEND_UNWRITTEN (1u << 1)
+#define IOMAP_IOEND_BOUNDARY  (1u << 2)
+#define IOMAP_IOEND_DIRECT    (1u << 3)
+#define IOMAP_IOEND_DONTCACHE (1u << 4)
+#define IOMAP_IOEND_NOMERGE_FLAGS \
+	(IOMAP_IOEND_SHARED | IOMAP_IOEND_UNWRITTEN | IOMAP_IOEND_DIRECT | IOMAP_IOEND_DONTCACHE)
+
+/* One device write of writeback: file-contiguous and device-contiguous. */
+struct iomap_ioend {
+	struct cds_list_head io_list;
+	uint32_t io_flags;
+	struct inode *io_inode;
+	uint64_t io_offset;      /* file position */
+	uint64_t io_size;        /* bytes; clamped to the size in memory at submission */
+	uint64_t io_addr;        /* device byte address */
+	int io_error;
+	_Atomic int io_remaining; /* pieces of a split */
+	struct iomap_ioend *io_parent;
+	void *io_private;
+	struct iomap_bio *io_bio;
+	struct work io_work;     /* the file system's, between end_io and iomap_finish_ioends */
+	/* internal */
+	struct folio **io_folios;
+	struct { uint32_t off, len; } *io_spans;
+	unsigned io_nr_folios, io_max_folios;
+};
+
+struct iomap_writepage_ctx;
+struct iomap_writeback_ops {
+	/*
+	 * Map [pos, pos+len) of a locked dirty folio for writing (DELALLOC becomes
+	 * real here) and hand it to iomap_add_to_ioend. Returns bytes handled,
+	 * 1..len, or -errno after dropping the delalloc of the rest of the folio.
+	 */
+	int64_t (*writeback_range)(struct iomap_writepage_ctx *wpc, struct folio *f, uint64_t pos,
+				   unsigned len, uint64_t end_pos);
+	/* [iomap_ioend_writeback_submit] */
+	int (*writeback_submit)(struct iomap_writepage_ctx *wpc, int error);
+};
+struct iomap_writepage_ctx {
+	struct iomap iomap;
+	struct inode *inode;
+	struct writeback_control *wbc;
+	const struct iomap_writeback_ops *ops;
+	unsigned nr_folios;
+	void *wb_ctx;            /* the open ioend */
+	/* Ends an ioend on a completion thread; must not sleep. [finish at once] */
+	void (*end_ioend)(struct iomap_ioend *ioend);
+};
+/* Caller zeroes the context but for inode, wbc, ops (and end_ioend). */
+int iomap_writepages(struct iomap_writepage_ctx *wpc);
+int64_t iomap_add_to_ioend(struct iomap_writepage_ctx *wpc, struct folio *f, uint64_t pos,
+			   uint64_t end_pos, unsigned len);
+int iomap_ioend_writeback_submit(struct iomap_writepage_ctx *wpc, int error);
+void iomap_sort_ioends(struct cds_list_head *ioends);
+/* Absorb followers from `more` that continue ioend; caller owns both. */
+void iomap_ioend_try_merge(struct iomap_ioend *ioend, struct cds_list_head *more);
+struct iomap_ioend *iomap_split_ioend(struct iomap_ioend *ioend, uint64_t max_len, bool is_append);
+/* End writeback of the chain with error (0 = none); frees the ioends. */
+void iomap_finish_ioends(struct iomap_ioend *ioend, int error);
+
+/* ---- Direct I/O -------------------------------------------------------------------------------- */
+
+#define IOMAP_DIO_FORCE_WAIT      (1u << 0)
+#define IOMAP_DIO_OVERWRITE_ONLY  (1u << 1)
+#define IOMAP_DIO_PARTIAL         (1u << 2)
+#define IOMAP_DIO_FSBLOCK_ALIGNED (1u << 3)
+#define IOMAP_DIO_BOUNCE          (1u << 4)
+/* flags given to end_io */
+#define IOMAP_DIO_UNWRITTEN (1u << 28)
+#define IOMAP_DIO_COW       (1u << 29)
+
+struct iomap_dio_ops {
+	/*
+	 * All device I/O ended. Convert, then raise sizes. May sleep (worker or the
+	 * submitter). Returns 0, or -errno that becomes the result.
+	 */
+	int (*end_io)(struct kiocb *iocb, int64_t size, int error, unsigned flags);
+	/* Take over submission of a bio; default iomap_submit_bio. */
+	void (*submit_io)(const struct iomap_iter *iter, struct iomap_bio *bio, uint64_t file_offset);
+};
+/*
+ * i_rwsem shared or exclusive by the caller's rules; may be released once this
+ * returned, -EIOCBQUEUED included (i_dio_count counts the request till its end).
+ * Memory and position alignment: a misaligned user buffer is copied through
+ * aligned memory; pos and len must be multiples of dev->logical_block, else -EINVAL.
+ * The caller's memory must stay valid until completion.
+ */
+int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *iter, const struct iomap_ops *ops,
+		     const struct iomap_dio_ops *dops, unsigned dio_flags, void *private,
+		     size_t done_before);
+/* Where asynchronous completions that may sleep run; set once before use. */
+void iomap_dio_set_workers(struct work_pool *pool);
+
+/* ---- Queries (i_rwsem shared) ----------------------------------------------------------------------- */
+
+/* Position or -ENXIO. */
+int64_t iomap_seek_data(struct inode *inode, int64_t pos, const struct iomap_ops *ops);
+int64_t iomap_seek_hole(struct inode *inode, int64_t pos, const struct iomap_ops *ops);
+
+/* FIEMAP_EXTENT_* of <linux/fiemap.h>. Return 1 to stop (array full), 0 to go on, -errno. */
+struct fiemap_extent_info {
+	unsigned fi_flags;              /* FIEMAP_FLAG_SYNC, FIEMAP_FLAG_XATTR */
+	unsigned fi_extents_mapped;
+	unsigned fi_extents_max;        /* 0 = count only */
+	struct fiemap_extent *fi_extents_start;
+};
+/* -EINVAL length 0, -EFBIG start beyond max_bytes, -EBADR unknown flags (left in fi_flags); SYNC writes back. */
+int fiemap_prep(struct inode *inode, struct fiemap_extent_info *fi, uint64_t start, uint64_t *len,
+		uint64_t max_bytes, unsigned supported_flags);
+int iomap_fiemap(struct inode *inode, struct fiemap_extent_info *fi, uint64_t start, uint64_t len,
+		 const struct iomap_ops *ops);
+/* Device block (in file system blocks) of file block; 0 if none or error. */
+uint64_t iomap_bmap(struct inode *inode, uint64_t block, const struct iomap_ops *ops);
+
+#endif

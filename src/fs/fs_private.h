@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of src/fs share: struct fs, struct fs_inode and the calls between
+ * its rooms. Rooms: mount.c super.c (mount, superblock, background), btree.c, ag.c space.c
+ * (allocation groups, counters), icache.c inode.c ialloc.c orphan.c (inodes), extent.c
+ * delalloc.c iomap_ops.c writeback.c file.c falloc.c truncate.c (contents), dir*.c namei.c
+ * rename.c xattr.c acl.c symlink.c (names).
+ */
+#ifndef FS_PRIVATE_H
+#define FS_PRIVATE_H
+
+#include "btree.h"
+#include "iomapfs/fs.h"
+
+/* ---- Inode ------------------------------------------------------------------------- */
+
+/*
+ * In-core inode. Guards: [I] i_rwsem of vfs, [X] extlock, [c] constant, [a] atomic.
+ * On-disk copy: encoded into its inode block by fs_ilog.
+ */
+struct fs_inode {
+	struct inode vfs;              /* i_size inside */
+	struct fs *fs;                 /* [c] */
+	uint64_t ino;                  /* [c] */
+	_Atomic int refs;
+	struct lk_mutex extlock;       /* [X] LK_EXTLOCK */
+
+	/* Attributes, all [X] for change; read under [X] or torn-safe single fields. */
+	uint32_t mode, nlink, uid, gid, gen, flags, projid, rdev_major, rdev_minor;
+	struct timespec atime, mtime, ctime, btime;
+	uint64_t version;
+	uint64_t parent;
+	uint64_t disk_size;            /* [X] size as logged; <= i_size while data is in flight */
+	uint64_t nr_blocks;            /* [X] 512-byte units on disk */
+	uint64_t nr_extents;           /* [X] */
+	uint8_t data_fmt, attr_fmt;    /* [X] */
+	uint16_t data_len, attr_len;   /* [X] */
+	uint8_t area[OD_INODE_AREA];   /* [X] image of the on-disk area */
+
+	_Atomic uint64_t map_seq;      /* [X] for change: bumped on EVERY extent change (validity cookie) */
+	struct bt_root ext_root;       /* [X] mirrors area when data_fmt is TREE */
+	struct delalloc *delalloc;     /* [X] ranges promised, not allocated; extent.h */
+	uint64_t delalloc_blocks;      /* [X] fsbs promised (data only) */
+	uint64_t alloc_hint;           /* [X] fsb near which to allocate; 0 = none */
+	_Atomic int writers, swap_pins, opens;
+	_Atomic bool xattr_none;       /* no security.capability: answers the kernel's question inline */
+
+	/* Directory state; guarded by i_rwsem, changes by i_rwsem exclusive. */
+	struct dir_state *dir;
+
+	/* icache.c */
+	_Atomic unsigned state;        /* FS_I_* */
+	struct cds_list_head hash, lru, dirty_list;
+	jnl_tid_t last_tid;            /* [X] transaction that logged this inode last */
+	jnl_tid_t data_tid;            /* [X] last that fdatasync needs: size, extents */
+	struct work inactive_work;
+	struct cds_list_head ioend_list; /* writeback.c: completions waiting */
+	struct work ioend_work;
+	pthread_mutex_t ioend_lock;
+	bool ioend_queued;
+};
+#define FS_I_NEW      (1u << 0) /* being read: not usable yet */
+#define FS_I_DIRTY    (1u << 1) /* attributes newer than the inode block (lazy times, size) */
+#define FS_I_FREEING  (1u << 2)
+#define FS_I_ORPHAN   (1u << 3) /* on the orphan list */
+#define FS_I_BAD      (1u << 4) /* failed its checks: every operation is -EFSCORRUPTED */
+#define FS_I_TRUNCATE (1u << 5) /* on the orphan list as OD_ORPHAN_TRUNCATE */
+
+#define FS_I(inode) container_of((inode), struct fs_inode, vfs)
+
+struct fs_ag;
+struct fs {
+	struct bd *bd;
+	struct sb_info sb;
+	struct od_ctx od;
+	struct fs_mount_opts opts;
+	struct buf_cache *bc;
+	struct jnl *jnl;
+	struct folio_cache *fc;
+	struct iomap_dev *idev;        /* the engine's view of bd (iodev.c) */
+	struct work_pool *ioend_pool;  /* conversions after writeback and direct I/O */
+	struct work_pool *bg_pool;     /* inactivation, trims, other background work */
+	unsigned block_shift;
+	uint32_t block_size;
+	struct fs_ag *ags;             /* nr_ags of them */
+	struct lk_rwlock freeze_lock;  /* LK_FS_MOUNT: shared by every change */
+	struct lk_mutex rename_lock;   /* LK_FS_RENAME */
+	_Atomic bool shutdown;
+	_Atomic bool readonly;
+	struct space *space;           /* space.c: global counters */
+	struct icache *icache;         /* icache.c */
+	struct fs_bg *bg;              /* super.c: periodic thread */
+	_Atomic uint64_t stat_alloc_calls, stat_alloc_blocks, stat_free_calls, stat_splits;
+	_Atomic uint64_t stat_dev_reads, stat_dev_writes, stat_dev_flushes, stat_dev_rbytes, stat_dev_wbytes;
+};
+
+/* A structural fault: logs "corruption in <where>: <test>", applies errors= behaviour, returns -EFSCORRUPTED. */
+int fs_corrupt(struct fs *fs, const char *where, uint64_t id, const char *test);
+
+/* ---- Space (space.c, ag.c) ---------------------------------------------------------------- */
+/*
+ * Counters: free = blocks in FREE_POS trees of all groups; promised = reserved by callers.
+ * A caller reserves before it starts a handle, gives the reservation to the allocator, and
+ * returns what is left. Reserving never sleeps; `hard`: may dip into the pool kept for
+ * conversions and completions that must not fail.
+ */
+int space_reserve(struct fs *fs, uint64_t nr_fsb, bool hard); /* -ENOSPC */
+void space_unreserve(struct fs *fs, uint64_t nr_fsb);
+/* Before ENOSPC is returned: flush delalloc, trim preallocation, force a commit; once per op. May sleep. */
+int space_reserve_or_flush(struct fs *fs, uint64_t nr_fsb, unsigned ctx_flags);
+/* fsbs to reserve for `nodes` metadata blocks in the worst case (whole clusters). */
+uint64_t space_meta_fsbs(struct fs *fs, unsigned nodes);
+
+struct fs_alloc_req {
+	uint64_t hint;       /* fsb to be near; 0 = none */
+	uint64_t min, want;  /* blocks */
+	uint64_t align;      /* fsbs; 0 or 1 = none */
+	uint64_t start, len; /* result */
+};
+/*
+ * Allocate data blocks inside a handle with AG_CREDITS reserved; consumes `len` from the
+ * caller's space reservation. Takes one group lock at a time. -ENOSPC only when nothing of
+ * `min` exists anywhere. Prefetches before it changes: -EAGAIN with NOWAIT.
+ */
+int ag_alloc_blocks(struct fs *fs, struct jnl_handle *h, unsigned flags, struct fs_alloc_req *req);
+/* Free data blocks; busy until the handle's transaction commits (then discarded if asked). */
+int ag_free_blocks(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len);
+/* One metadata block near `hint_mblk`'s group. */
+int ag_alloc_mblk(struct fs *fs, struct jnl_handle *h, uint64_t hint_mblk, uint64_t *mblk);
+/* Also jnl_forget. */
+int ag_free_mblk(struct fs *fs, struct jnl_handle *h, uint64_t mblk);
+/* Journal credits that one call of the above needs at worst. */
+unsigned ag_credits(struct fs *fs);
+/* Node allocation for trees of inodes: bt_alloc_ops over ag_alloc_mblk; btree.private = fs_inode. */
+extern const struct bt_alloc_ops inode_bt_ops;
+
+/* ---- Inodes (icache.c, inode.c, ialloc.c, orphan.c) --------------------------------------------- */
+
+/* Encode and log the inode into its block; extlock held; its inode block's buffer must be
+ * cached already (fs_ilog_prepare), 1 credit. Sets last_tid, and data_tid if `datasync`. */
+int fs_ilog_prepare(struct fs_inode *ip, unsigned flags); /* -EAGAIN, read errors */
+void fs_ilog(struct jnl_handle *h, struct fs_inode *ip, bool datasync);
+/* In-core attributes changed; logged by fsync, the periodic thread, writeback or eviction. */
+void fs_mark_inode_dirty(struct fs_inode *ip);
+/* Log it now if dirty, in a handle of its own. */
+int fs_inode_flush(struct fs_inode *ip);
+int fs_flush_dirty_inodes(struct fs *fs);
+/* Walk the in-core inodes that have delalloc or post-EOF blocks and get them written or trimmed. */
+int fs_flush_delalloc(struct fs *fs);
+
+/*
+ * Allocate an inode near its parent (directories spread over groups), in-core, referenced,
+ * not yet logged: caller fills it in and calls fs_ilog in the same handle.
+ */
+int ialloc_new(struct fs *fs, struct jnl_handle *h, struct fs_inode *parent, mode_t mode,
+	       struct fs_inode **out);
+/* What may fail of the above, before the first change: -EAGAIN, -ENOSPC, read errors. */
+int ialloc_prepare(struct fs *fs, struct fs_inode *parent, mode_t mode, unsigned flags);
+int ialloc_free(struct fs *fs, struct jnl_handle *h, struct fs_inode *ip);
+unsigned ialloc_credits(struct fs *fs);
+/* fsbs to reserve before ialloc_new: a new inode cluster and tree nodes. */
+uint64_t ialloc_space(struct fs *fs);
+int orphan_add(struct jnl_handle *h, struct fs_inode *ip, enum od_orphan kind);
+int orphan_del(struct jnl_handle *h, struct fs_inode *ip);
+int orphan_prepare(struct fs_inode *ip, unsigned flags);
+unsigned orphan_credits(struct fs *fs);
+/* At mount: finish every orphan. */
+int orphan_recover(struct fs *fs);
+/* Last reference of an unlinked inode: contents, attributes, inode. In bg_pool. */
+void fs_inactivate(struct fs_inode *ip);
+
+/* ---- Contents (extent.c, truncate.c, file.c) ------------------------------------------------------ */
+
+/* Free all data from byte `from` on in bounded transactions; i_rwsem exclusive or inode unreachable. */
+int extent_truncate(struct fs_inode *ip, uint64_t from);
+/* Trim blocks past EOF that nobody asked for; never sleeps with `try`. */
+int fs_trim_eofblocks(struct fs_inode *ip);
+/* Set up vfs part and in-core data state of an inode just read or made; undo it. */
+int fs_file_init(struct fs_inode *ip);
+void fs_file_destroy(struct fs_inode *ip);
+/* Write and wait all data of the inode, then log it. */
+int fs_inode_writeback(struct fs_inode *ip, bool wait);
+/* truncate(2) body; i_rwsem taken inside. */
+int fs_setsize(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t size);
+/* Clear suid/sgid/security.capability as the flags and mode demand; in memory + logged. extlock not held. */
+int fs_kill_priv(struct fs_ctx *ctx, struct fs_inode *ip, bool force);
+
+/* ---- Names (dir.c, xattr.c) --------------------------------------------------------------------------- */
+
+int dir_init_inode(struct fs_inode *ip);       /* read side state of a directory inode */
+void dir_destroy_inode(struct fs_inode *ip);
+/* Free all directory blocks and trees of an empty, unlinked directory. */
+int dir_free_all(struct fs_inode *ip);
+/* Free symlink blob and attribute blobs at inactivation. */
+int xattr_free_all(struct fs_inode *ip);
+int symlink_free(struct fs_inode *ip);
+/* For the root of a new file system and for fs_kill_priv. */
+int xattr_remove_locked(struct fs_ctx *ctx, struct fs_inode *ip, const char *name);
+/* Default ACL of dir: new inode's ACL and mode (umask only without one). In the creating handle. */
+int acl_inherit_prepare(struct fs_ctx *ctx, struct fs_inode *dir, mode_t *mode, void **state);
+int acl_inherit_apply(struct jnl_handle *h, struct fs_inode *ip, void *state);
+void acl_inherit_free(void *state);
+/* chmod keeps the access ACL's mask/entries in step. */
+int acl_chmod(struct fs_ctx *ctx, struct fs_inode *ip, mode_t mode);
+
+#endif
