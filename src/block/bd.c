@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Requests: checks, synchronous forms. */
+#include "iomapfs/block.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Cache of verified metadata blocks. */
+#include "iomapfs/buffer.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* The checker's passes. */
+#include "iomapfs/check.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Folios: flags, locks, references. */
+#include "iomapfs/folio.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Sizes and offsets of the format, asserted at compile time. */
+#include "iomapfs/format.h"

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Mount and unmount. */
+#include "iomapfs/fs.h"

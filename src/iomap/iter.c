@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* The iterator that owns every loop. */
+#include "iomapfs/iomap.h"

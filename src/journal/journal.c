@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+/* Transactions. */
+#include "iomapfs/journal.h"
