@@ -106,7 +106,7 @@ static inline le64_t le64_make(uint64_t x)
 
 struct od_hdr {
 	le32_t magic;
-	le32_t crc;        /* CRC32C of the 4096 bytes with this field zero */
+	le32_t crc;        /* CRC-32C of the 4096 bytes with this field zero (od_crc) */
 	uint8_t uuid[16];  /* sb.meta_uuid */
 	le64_t owner;      /* inode number; group number for group structures; 0 for the superblock */
 	le64_t mblk;       /* own address */
@@ -131,11 +131,12 @@ struct od_hdr {
 enum od_tree {
 	OD_TREE_FREE_POS = 1, /* group: start fsb -> length in blocks */
 	OD_TREE_FREE_LEN = 2, /* group: (length, start fsb) -> nothing */
-	OD_TREE_SLOT     = 3, /* group: metadata cluster (first mblk) with free slots -> bitmap of free mblks */
+	/* group: metadata cluster (first mblk), partly used -> le64 bitmap of its free mblks; never 0 */
+	OD_TREE_SLOT     = 3,
 	OD_TREE_INO      = 4, /* group: inode cluster (first mblk) -> od_ino_rec, bit set = slot free */
-	OD_TREE_INOFREE  = 5, /* group: the subset of INO with a free slot */
-	OD_TREE_ORPHAN   = 6, /* group: inode number -> enum od_orphan */
-	OD_TREE_REFC     = 7, /* group: reserved for shared extents */
+	OD_TREE_INOFREE  = 5, /* group: keys of those INO records that have a free slot -> nothing */
+	OD_TREE_ORPHAN   = 6, /* group: inode number -> le64 enum od_orphan */
+	OD_TREE_REFC     = 7, /* group: reserved for shared extents; always empty in version 1 */
 	OD_TREE_EXTENT   = 8, /* inode: file block -> od_extent_val */
 	OD_TREE_DIRMAP   = 9, /* directory: block index -> mblk */
 	OD_TREE_DIRHASH  = 10, /* directory: (name hash, position) -> nothing */
@@ -407,7 +408,7 @@ struct od_jcommit {
 	struct od_hdr hdr;
 	le64_t nr_blocks;   /* ring blocks of the transaction, this one included */
 	le64_t time_sec;
-	le32_t chain_crc;   /* CRC32C over the crc fields of all its DESC and REVOKE blocks, in order */
+	le32_t chain_crc;   /* CRC-32C over the hdr.crc fields of all its DESC and REVOKE blocks, in order */
 	le32_t spare32;
 };
 
@@ -433,6 +434,13 @@ void od_hdr_init(void *block, uint32_t magic, const uint8_t meta_uuid[16], uint6
 /* Set seq and crc: the last thing before the block goes to the log or the disk. */
 void od_seal(void *block, uint64_t seq);
 uint32_t od_crc(const void *block);
+/* The usual CRC-32C (both ends inverted), 0 to start: also the journal's crc and chain_crc. */
+uint32_t od_crc32c(uint32_t crc, const void *buf, size_t len_bytes);
+/*
+ * A block of seven free inodes, header included, not sealed. A free slot has its magic,
+ * its number, a generation, and mode and nlink 0; the other fields mean nothing.
+ */
+void od_inodes_init(void *block, const uint8_t meta_uuid[16], uint64_t mblk);
 /* magic, crc, uuid, address, owner (unless OD_ANY_OWNER). */
 const char *od_verify_hdr(const struct od_ctx *c, const void *block, uint32_t magic, uint64_t mblk,
 			  uint64_t owner);
@@ -448,6 +456,10 @@ const char *od_verify_any(const struct od_ctx *c, const void *block, uint64_t mb
 const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, uint64_t ino);
 /* The record list of an inline or blob attribute area. */
 const char *od_verify_xattrs(const void *list, size_t len_bytes);
+/* Bytes of one attribute record with name and value (or blob address), padding included. */
+size_t od_xattr_rec_len(const struct od_xattr *x);
+/* Could this be an inode's number: slot 1..7 of a possible metadata block? */
+bool od_ino_ok(const struct od_ctx *c, uint64_t ino);
 
 /* Superblock in host form; label and creator are NUL-terminated. */
 struct sb_info {
