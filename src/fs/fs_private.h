@@ -94,21 +94,52 @@ struct fs {
 	_Atomic uint64_t stat_dev_reads, stat_dev_writes, stat_dev_flushes, stat_dev_rbytes, stat_dev_wbytes;
 };
 
+/*
+ * Every operation that changes something brackets itself with these two, outermost, once
+ * (not nested; background work that fs_remount waits for does without). Shared freeze_lock;
+ * -EROFS, -EIO after a shutdown, -EAGAIN (flags & FS_NOWAIT).
+ */
+int fs_start_change(struct fs *fs, unsigned flags);
+void fs_end_change(struct fs *fs);
+
 /* A structural fault: logs "corruption in <where>: <test>", applies errors= behaviour, returns -EFSCORRUPTED. */
 int fs_corrupt(struct fs *fs, const char *where, uint64_t id, const char *test);
 
 /* ---- Space (space.c, ag.c) ---------------------------------------------------------------- */
 /*
- * Counters: free = blocks in FREE_POS trees of all groups; promised = reserved by callers.
- * A caller reserves before it starts a handle, gives the reservation to the allocator, and
- * returns what is left. Reserving never sleeps; `hard`: may dip into the pool kept for
- * conversions and completions that must not fail.
+ * Three global counters, in fsbs:
+ *   free      blocks in the FREE_POS trees that may be handed out now: not busy (freed by a
+ *             transaction that has not committed), not set aside for the groups' own trees;
+ *   reserved  promised to callers that have not used or returned it yet;
+ *   pool      constant: what only `hard` reservations may dip into (conversions, completions,
+ *             unlink, truncate: things that must work on a full file system).
+ * A reservation of n succeeds iff free - reserved - pool >= n (hard: without pool).
+ *
+ * Rules for callers:
+ *  1. Reserve before the handle starts, everything that the operation may need at worst:
+ *     data blocks one for one, metadata through space_meta_fsbs (nodes, blobs, directory
+ *     blocks, an inode by ialloc_space: together, in one sum).
+ *  2. Data: ag_alloc_blocks turns `len` reserved blocks into used ones (free and reserved both
+ *     go down by len). The caller returns only what it did not get.
+ *  3. Metadata: ag_alloc_mblk and ialloc_new leave `reserved` alone; they lower `free` when
+ *     they take a new cluster. The caller returns its whole metadata reservation after
+ *     jnl_stop. The sum can be short of the truth for that moment, never beyond it.
+ *  4. Freeing needs no reservation (nodes of the group's trees come from the group's own
+ *     set-aside); what it frees becomes `free` at the commit, so a loop that frees in
+ *     order to allocate must go through space_reserve_or_flush.
+ * With 1 to 3 ag_alloc_mblk cannot fail for want of space, ag_alloc_blocks with min 1
+ * neither (only -EAGAIN, I/O errors), and -ENOSPC comes from space_reserve* alone.
  */
-int space_reserve(struct fs *fs, uint64_t nr_fsb, bool hard); /* -ENOSPC */
+int space_reserve(struct fs *fs, uint64_t nr_fsb, bool hard); /* -ENOSPC; never sleeps */
 void space_unreserve(struct fs *fs, uint64_t nr_fsb);
-/* Before ENOSPC is returned: flush delalloc, trim preallocation, force a commit; once per op. May sleep. */
+/*
+ * space_reserve; when it fails: flush delalloc, trim preallocation, force a commit, once, and
+ * try again. ctx_flags with FS_NOWAIT: -EAGAIN instead of the sleeping part. Call it with
+ * no handle open, no extlock and no i_rwsem of a directory held shared; an i_rwsem held
+ * exclusively is skipped by the flush (it only tries).
+ */
 int space_reserve_or_flush(struct fs *fs, uint64_t nr_fsb, unsigned ctx_flags);
-/* fsbs to reserve for `nodes` metadata blocks in the worst case (whole clusters). */
+/* fsbs to reserve for `nodes` metadata blocks in the worst case. */
 uint64_t space_meta_fsbs(struct fs *fs, unsigned nodes);
 
 struct fs_alloc_req {
@@ -129,8 +160,10 @@ int ag_free_blocks(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t
 int ag_alloc_mblk(struct fs *fs, struct jnl_handle *h, uint64_t hint_mblk, uint64_t *mblk);
 /* Also jnl_forget. */
 int ag_free_mblk(struct fs *fs, struct jnl_handle *h, uint64_t mblk);
-/* Journal credits that one call of the above needs at worst. */
+/* Journal credits that one ag_alloc_blocks or ag_free_blocks needs at worst. */
 unsigned ag_credits(struct fs *fs);
+/* Credits for n ag_alloc_mblk/ag_free_mblk in one handle (the blocks themselves not included). */
+unsigned ag_mblk_credits(struct fs *fs, unsigned n);
 /* Node allocation for trees of inodes: bt_alloc_ops over ag_alloc_mblk; btree.private = fs_inode. */
 extern const struct bt_alloc_ops inode_bt_ops;
 
