@@ -56,7 +56,7 @@ struct bd_io {
 };
 
 struct bd_info {
-	uint64_t size;            /* bytes usable */
+	uint64_t size;            /* bytes usable; constant while open */
 	uint32_t logical_block;   /* bytes; smallest addressable unit, 512..4096 */
 	uint32_t physical_block;  /* bytes; unit written without read-modify-write */
 	uint32_t mem_align;       /* bytes; alignment of each iov base */
@@ -78,7 +78,10 @@ struct bd_ops {
 	/* Optional batching: between the two calls submissions may be held back. Per thread. */
 	void (*plug)(struct bd *bd);
 	void (*unplug)(struct bd *bd);
-	/* Wait for in-flight requests, free everything. */
+	int (*register_memory)(struct bd *bd, const struct iovec *ranges, unsigned nr); /* optional */
+	/* Optional: carry the request out on the calling thread, which may sleep; end_io is not called. */
+	int (*sync)(struct bd *bd, struct bd_io *io);
+	/* Wait for in-flight requests, free everything but the struct's name. */
 	void (*destroy)(struct bd *bd);
 };
 
@@ -110,6 +113,14 @@ int bd_mem_create(uint64_t size, uint32_t logical_block, struct bd **out);
 /* Base address of a memory device's contents; size info.size. */
 void *bd_mem_base(struct bd *bd);
 
+/*
+ * Pin memory for direct transfers (io_uring registered buffers): requests with one iov inside a
+ * registered range skip the per-request page pinning. Only an optimisation: -EOPNOTSUPP or
+ * -ENOMEM (RLIMIT_MEMLOCK) may be ignored. Once per device, before requests are under way.
+ */
+int bd_register_memory(struct bd *bd, const struct iovec *ranges, unsigned nr);
+
+/* Waits for what is in flight; NULL is allowed. */
 void bd_close(struct bd *bd);
 
 /* ---- Requests --------------------------------------------------------------- */

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* A device in memory: sparse, zeroed, complete inside submit. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bd_private.h"
+#include "iomapfs/util.h"
+
+struct bd_mem {
+	struct bd bd;
+	char *base;
+};
+
+static struct bd_mem *to_mem(struct bd *bd)
+{
+	return container_of(bd, struct bd_mem, bd);
+}
+
+void bd_iov_to_mem(const struct bd_io *io, void *mem)
+{
+	char *p = mem;
+
+	for (unsigned i = 0; i < io->nr_iov; i++) {
+		memcpy(p, io->iov[i].iov_base, io->iov[i].iov_len);
+		p += io->iov[i].iov_len;
+	}
+}
+
+void bd_mem_to_iov(const struct bd_io *io, const void *mem)
+{
+	const char *p = mem;
+
+	for (unsigned i = 0; i < io->nr_iov; i++) {
+		memcpy(io->iov[i].iov_base, p, io->iov[i].iov_len);
+		p += io->iov[i].iov_len;
+	}
+}
+
+static int mem_sync(struct bd *bd, struct bd_io *io)
+{
+	char *p = to_mem(bd)->base + io->offset;
+
+	switch (io->op) {
+	case BD_READ:
+		bd_mem_to_iov(io, p);
+		break;
+	case BD_WRITE:
+		bd_iov_to_mem(io, p);
+		break;
+	case BD_FLUSH:
+		break;
+	case BD_DISCARD:
+	case BD_WRITE_ZEROES:
+		memset(p, 0, io->len);
+		break;
+	}
+	return 0;
+}
+
+static void mem_submit(struct bd *bd, struct bd_io *io)
+{
+	bd_io_end(io, mem_sync(bd, io));
+}
+
+static void mem_destroy(struct bd *bd)
+{
+	struct bd_mem *m = to_mem(bd);
+
+	munmap(m->base, bd->info.size);
+	free(m);
+}
+
+static const struct bd_ops mem_ops = {
+	.name = "mem",
+	.submit = mem_submit,
+	.sync = mem_sync,
+	.destroy = mem_destroy,
+};
+
+int bd_mem_create(uint64_t size, uint32_t logical_block, struct bd **out)
+{
+	struct bd_mem *m;
+
+	if (!is_pow2(logical_block) || logical_block < 512 || logical_block > 4096 || !size ||
+	    !IS_ALIGNED(size, (uint64_t)logical_block))
+		return -EINVAL;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->bd.name = strdup("memory");
+	if (m->base == MAP_FAILED || !m->bd.name) {
+		if (m->base != MAP_FAILED)
+			munmap(m->base, size);
+		free(m->bd.name);
+		free(m);
+		return -ENOMEM;
+	}
+	m->bd.ops = &mem_ops;
+	m->bd.info = (struct bd_info){
+		.size = size,
+		.logical_block = logical_block,
+		.physical_block = 4096,
+		.mem_align = 1,
+		.max_io = 4u << 20,
+		.max_segments = 1024,
+		.discard_granularity = 4096,
+		.volatile_cache = true,
+		.fua = true,
+		.direct = true,
+	};
+	*out = &m->bd;
+	return 0;
+}
+
+void *bd_mem_base(struct bd *bd)
+{
+	return to_mem(bd)->base;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Shared by the backends and decorators of src/block. */
+#ifndef BD_PRIVATE_H
+#define BD_PRIVATE_H
+
+#include "iomapfs/block.h"
+
+/* Set the result and call end_io. */
+void bd_io_end(struct bd_io *io, int error);
+
+/* bd_host.c: what a host file or block device is and can do. */
+struct bd_host {
+	int fd;
+	bool is_blockdev;
+	_Atomic bool no_zero_range, no_punch; /* learned from -EOPNOTSUPP */
+};
+/* Open, lock, probe. host->fd is open on success. */
+int bd_host_open(const char *path, unsigned flags, struct bd_host *host, struct bd_info *info);
+/* One request on the calling thread. */
+int bd_host_sync(struct bd_host *host, struct bd_io *io);
+
+/* Copy [io->offset, +len) between an io's vectors and memory. */
+void bd_iov_to_mem(const struct bd_io *io, void *mem);
+void bd_mem_to_iov(const struct bd_io *io, const void *mem);
+
+#endif
