@@ -156,6 +156,15 @@ int bd_host_open(const char *path, unsigned flags, struct bd_host *host, struct 
 	return 0;
 }
 
+void bd_host_close(struct bd_host *h)
+{
+	struct flock fl = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+	if (!h->is_blockdev)
+		(void)fcntl(h->fd, F_OFD_SETLK, &fl);
+	close(h->fd);
+}
+
 static int host_discard(struct bd_host *h, const struct bd_io *io)
 {
 	if (h->is_blockdev) {

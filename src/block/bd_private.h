@@ -16,6 +16,8 @@ struct bd_host {
 };
 /* Open, lock, probe. host->fd is open on success. */
 int bd_host_open(const char *path, unsigned flags, struct bd_host *host, struct bd_info *info);
+/* Gives the image lock back at once, also where somebody else still refers to the open file. */
+void bd_host_close(struct bd_host *host);
 /* One request on the calling thread. */
 int bd_host_sync(struct bd_host *host, struct bd_io *io);
 

@@ -10,7 +10,6 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bd_private.h"
 #include "iomapfs/util.h"
@@ -368,6 +367,8 @@ static void stop_ring(struct bd_uring *u)
 	ring_flush_sq(u);
 	lk_unlock(&u->sq_lock);
 	pthread_join(u->reaper, NULL);
+	/* The ring is torn down some time after its last close; it must not keep the file till then. */
+	io_uring_unregister_files(&u->ring);
 	io_uring_queue_exit(&u->ring);
 }
 
@@ -382,7 +383,7 @@ static void uring_destroy(struct bd *bd)
 	work_pool_destroy(u->slow);
 	if (u->have_ring)
 		stop_ring(u);
-	close(u->host.fd);
+	bd_host_close(&u->host);
 	free(u->fixed);
 	lk_mutex_destroy(&u->sq_lock);
 	lk_mutex_destroy(&u->flight_lock);
@@ -451,7 +452,7 @@ out_ring:
 		stop_ring(u);
 	free(u->bd.name);
 out_close:
-	close(u->host.fd);
+	bd_host_close(&u->host);
 out_free:
 	free(u);
 	return err;
