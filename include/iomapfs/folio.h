@@ -103,7 +103,7 @@ void folio_end_read(struct folio *f, bool success);
 bool filemap_dirty_folio(struct address_space *m, struct folio *f);
 /* Calls mapping ops dirty_folio. */
 bool folio_mark_dirty(struct folio *f);
-/* Locked. Clears the dirty flag for writeback and keeps the tag until start_writeback; true if it was dirty. */
+/* Locked. Clears the flag for writeback, keeps the tag until start_writeback; true if it was dirty. */
 bool folio_clear_dirty_for_io(struct folio *f);
 /* Locked. Clears dirty without writing (truncation). */
 void folio_cancel_dirty(struct folio *f);

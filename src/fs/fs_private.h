@@ -102,7 +102,7 @@ struct fs {
 int fs_start_change(struct fs *fs, unsigned flags);
 void fs_end_change(struct fs *fs);
 
-/* A structural fault: logs "corruption in <where>: <test>", applies errors= behaviour, returns -EFSCORRUPTED. */
+/* A structural fault: logs "corruption in <where>: <test>", applies errors=; returns -EFSCORRUPTED. */
 int fs_corrupt(struct fs *fs, const char *where, uint64_t id, const char *test);
 
 /* ---- Space (space.c, ag.c) ---------------------------------------------------------------- */

@@ -15,8 +15,10 @@ static char image[] = "/tmp/iomapfs-bd-XXXXXX";
 
 static void image_make(void)
 {
-	int fd = mkstemp(strcpy(image, "/tmp/iomapfs-bd-XXXXXX"));
+	int fd;
 
+	snprintf(image, sizeof(image), "/tmp/iomapfs-bd-XXXXXX");
+	fd = mkstemp(image);
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(ftruncate(fd, DEV_SIZE), 0);
 	close(fd);

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""House rules that a machine can judge: sizes, banned calls, licences, dead references in docs.
+
+usage: tidy.py SOURCE_ROOT
+"""
+import os
+import re
+import subprocess
+import sys
+
+FUNCTION_LINES = 80
+C_FILE_LINES = 800
+BANNED = {
+    r"\b(strcpy|strcat|sprintf|gets|strtok|atoi|alloca)\s*\(": "unbounded or unchecked call",
+    r"\b(TODO|FIXME|XXX|HACK)\b": "unfinished work",
+    r"\.\./shared": "the project stands alone",
+}
+failed = 0
+number = 0
+
+
+def report(what, bad):
+    global failed, number
+    number += 1
+    print(f"{'not ok' if bad else 'ok'} {number} - {what}")
+    for line in bad[:40]:
+        print(f"# {line}")
+    failed += bool(bad)
+
+
+def tracked(root):
+    out = subprocess.run(["git", "-C", root, "ls-files"], capture_output=True, text=True)
+    if out.returncode == 0 and out.stdout:
+        return out.stdout.split("\n")[:-1]
+    found = []
+    for base, _, names in os.walk(root):
+        found += [os.path.relpath(os.path.join(base, n), root) for n in names]
+    return found
+
+
+def read(root, path):
+    try:
+        return open(os.path.join(root, path), encoding="utf-8").read().split("\n")
+    except (UnicodeDecodeError, FileNotFoundError):
+        return []
+
+
+def function_sizes(path, lines):
+    start, bad = None, []
+    for i, line in enumerate(lines, 1):
+        if line == "{":
+            start = i
+        elif line.startswith("}") and start:
+            if i - start > FUNCTION_LINES:
+                bad.append(f"{path}:{start}: function of {i - start} lines")
+            start = None
+    return bad
+
+
+def main():
+    root = sys.argv[1]
+    files = tracked(root)
+    code = [f for f in files if re.match(r"(src|include|tests|bench|examples)/.*\.[ch]$", f)]
+    src = [f for f in code if f.startswith(("src/", "include/"))]
+    text = {f: read(root, f) for f in code}
+
+    report(f"{len(src)} files: functions of at most {FUNCTION_LINES} lines",
+           [b for f in src for b in function_sizes(f, text[f])])
+    report(f"source files of at most {C_FILE_LINES} lines",
+           [f"{f}: {len(text[f])} lines" for f in src if len(text[f]) > C_FILE_LINES])
+    report("every source file names its licence",
+           [f for f in code if text[f] and "SPDX-License-Identifier: MIT" not in "\n".join(text[f][:2])])
+    report("lines of at most 110 columns",
+           [f"{f}:{i}" for f in src for i, l in enumerate(text[f], 1) if len(l.expandtabs(8)) > 110])
+    bad = []
+    for f in code + [f for f in files if f.startswith(("docs/", "scripts/", "README"))]:
+        if f.endswith("tidy.py"):
+            continue
+        for i, line in enumerate(text.get(f) or read(root, f), 1):
+            for pattern, why in BANNED.items():
+                if re.search(pattern, line) and not (f.endswith(".md") and "shared" not in pattern):
+                    bad.append(f"{f}:{i}: {why}: {line.strip()[:60]}")
+    report("nothing banned", bad)
+    bad = []
+    known = set(files) | {os.path.dirname(f) for f in files}
+    for f in files:
+        if not (f.startswith("docs/") or f == "README.md"):
+            continue
+        for i, line in enumerate(read(root, f), 1):
+            for ref in re.findall(r"`((?:src|include|tests|docs|scripts|bench)/[\w./-]+\w)/?`", line):
+                if ref not in known and not any(k.startswith(ref + "/") for k in known):
+                    bad.append(f"{f}:{i}: names {ref}, which does not exist")
+    report("documents name only what exists", bad)
+    print(f"1..{number}")
+    return failed != 0
+
+
+sys.exit(main())
