@@ -33,14 +33,16 @@ struct buf {
 	const struct buf_ops *ops;
 	struct lk_mutex lock;       /* LK_INOBUF: serializes users of shared blocks (inode blocks) */
 	_Atomic int refs;
-	/* The journal's; guarded by its lock. jnl_pin: refs that keep it in the cache. */
-	void *jnl;
-	/* internal */
+	/* The journal's, guarded by its lock. Each image holds a reference on the buffer. */
+	_Atomic uint64_t jnl_tid;   /* the transaction that logged it last; 0 = none */
+	void *jnl_run;              /* its image there; valid while jnl_tid is running */
+	void *jnl_ckpt;             /* image committed last, until it is in its place */
+	/* The cache's, guarded by the shard's lock; state is also read without it. */
 	struct buf_cache *cache;
-	struct cds_list_head lru;
 	struct buf *hash_next;
-	unsigned state;
-	int error;
+	struct cds_list_head lru;   /* on the shard's LRU while refs == 0 */
+	_Atomic unsigned state;     /* BUF_ST_* in src/buffer/buffer.c */
+	int error;                  /* why reading failed; written before state says so */
 };
 
 /*
@@ -79,6 +81,17 @@ void buf_unlock(struct buf *b);
 void buf_invalidate(struct buf_cache *bc, uint64_t mblk);
 /* Drop all clean unreferenced buffers. */
 void buf_cache_shrink(struct buf_cache *bc);
+
+/*
+ * For the journal. A referenced buffer if the block is cached and sound, else NULL;
+ * never sleeps on I/O.
+ */
+struct buf *buf_find(struct buf_cache *bc, uint64_t mblk);
+/* The ops of the kind of block with this magic; NULL if it is none. */
+const struct buf_ops *buf_ops_of(uint32_t magic);
+/* A page of OD_MBLK_SIZE, aligned to it, from the cache's pool; NULL: no memory. Any context. */
+void *buf_page_alloc(struct buf_cache *bc);
+void buf_page_free(struct buf_cache *bc, void *page);
 
 struct buf_cache_stats {
 	uint64_t cached, pinned, hits, misses, read_errors, corrupt;
