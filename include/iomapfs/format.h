@@ -124,9 +124,11 @@ struct od_hdr {
 /*
  * One kind of tree serves every index. A leaf holds nrecs records (key, value)
  * packed from byte 64; an interior node holds nrecs records (key, le64 child mblk),
- * the key being the smallest of the child's (the first key of a node may be
- * smaller than the child's first). Keys ascend strictly. Keys are one or two le64,
- * compared numerically, the first one first. A root is an od_root; an empty tree has mblk 0.
+ * the key being at most the smallest key below that child and greater than every key
+ * below the child before it (deletes leave keys of interior nodes alone). Keys ascend
+ * strictly. Keys are one or two le64, compared numerically, the first one first. Every
+ * node has at least one record; only a root has no minimum beyond that, and the nodes at
+ * the right edge. A root is an od_root; an empty tree has mblk 0.
  */
 enum od_tree {
 	OD_TREE_FREE_POS = 1, /* group: start fsb -> length in blocks */

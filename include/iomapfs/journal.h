@@ -60,6 +60,8 @@ unsigned jnl_credits_left(const struct jnl_handle *h);
 /* Close; returns the transaction it joined. */
 jnl_tid_t jnl_stop(struct jnl_handle *h);
 jnl_tid_t jnl_handle_tid(const struct jnl_handle *h);
+/* The journal of an open handle (to abort it). */
+struct jnl *jnl_handle_journal(const struct jnl_handle *h);
 
 /*
  * Announce that buffer contents will change within this handle. Never fails and
