@@ -40,6 +40,8 @@ struct inode {
 	const struct inode_operations_hooks *i_hooks;
 	pthread_mutex_t i_dio_lock;
 	pthread_cond_t i_dio_wait;
+	_Atomic uint64_t i_ra_next;     /* internal: where a sequential reader would go on */
+	_Atomic uint64_t i_ra_end;      /* internal: end of what was read ahead for it */
 };
 struct inode_operations_hooks {
 	/* In-core attributes changed (inline data, size): persist some time later. Must not sleep. */
@@ -78,7 +80,8 @@ enum iomap_bio_op { IOMAP_BIO_READ, IOMAP_BIO_WRITE };
 /*
  * One device request. Allocated by iomap_bio_alloc; freed by the engine in its
  * end_io. vec bases are aligned to dev->mem_align, lengths and addr to
- * dev->logical_block.
+ * dev->logical_block, provided that the file's block size is a multiple of both
+ * and mem_align is at most the page size. max_io holds at least one block.
  */
 struct iomap_bio {
 	struct iomap_dev *dev;
@@ -206,6 +209,7 @@ struct iomap_iter {
 	struct iomap iomap;
 	struct iomap srcmap;
 	void *private;
+	unsigned nr_stale;   /* internal: stale mappings in a row */
 };
 /* >0: run the body; 0: done; <0: error. Must be called until it returns <= 0. */
 int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
@@ -287,7 +291,7 @@ int iomap_get_folio(struct iomap_iter *iter, uint64_t pos, size_t len, struct fo
 int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to, const struct iomap_ops *ops);
 /* Fill one folio (locked on entry; unlocked on return). Sleeps until the I/O ended. */
 int iomap_read_folio(struct inode *inode, struct folio *f, const struct iomap_ops *ops);
-/* Start reading bytes of the range that are absent; never reports errors. */
+/* Start reading bytes of the range that are absent; takes invalidate_lock shared; never reports errors. */
 void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops);
 
 /* i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work. */
@@ -301,12 +305,21 @@ int iomap_truncate_page(struct inode *inode, uint64_t pos, bool *did_zero,
 			const struct iomap_ops *ops, const struct iomap_write_ops *wops, void *private);
 int iomap_file_unshare(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops,
 		       const struct iomap_write_ops *wops);
-/* Returned locked, uptodate, dirty; folio locked on entry. invalidate_lock shared. */
+/*
+ * Folio locked on entry and on return, also after an error; on success it is uptodate,
+ * dirty and has space. -EFAULT: no longer in this file, or wholly beyond i_size.
+ * invalidate_lock shared.
+ */
 int iomap_page_mkwrite(struct inode *inode, struct folio *f, const struct iomap_ops *ops, void *private);
 
 typedef void (*iomap_punch_t)(struct inode *inode, uint64_t offset, uint64_t length,
 			      struct iomap *iomap);
-/* Drop the delalloc of [start, end) that has no dirty cache. invalidate_lock exclusive. */
+/*
+ * Drop the delalloc of [start, end) that has no dirty cache; for iomap_end of a NEW
+ * DELALLOC mapping (not FAULT) whose write fell short. The caller holds invalidate_lock
+ * exclusive; iomap_end takes it itself unless flags hold ZERO or UNSHARE, whose callers
+ * have it already. punch removes delalloc only and takes no folio lock (one may be held).
+ */
 void iomap_write_delalloc_release(struct inode *inode, uint64_t start, uint64_t end, unsigned flags,
 				  struct iomap *iomap, iomap_punch_t punch);
 
@@ -346,6 +359,7 @@ struct iomap_ioend {
 	struct folio **io_folios;
 	struct { uint32_t off, len; } *io_spans;
 	unsigned io_nr_folios, io_max_folios;
+	void (*io_end)(struct iomap_ioend *ioend);
 };
 
 struct iomap_writepage_ctx;
@@ -369,6 +383,7 @@ struct iomap_writepage_ctx {
 	void *wb_ctx;            /* the open ioend */
 	/* Ends an ioend on a completion thread; must not sleep. [finish at once] */
 	void (*end_ioend)(struct iomap_ioend *ioend);
+	size_t submitted;        /* internal: bytes of the folio at hand that ioends took */
 };
 /* Caller zeroes the context but for inode, wbc, ops (and end_ioend). */
 int iomap_writepages(struct iomap_writepage_ctx *wpc);
@@ -379,7 +394,12 @@ void iomap_sort_ioends(struct cds_list_head *ioends);
 /* Absorb followers from `more` that continue ioend; caller owns both. */
 void iomap_ioend_try_merge(struct iomap_ioend *ioend, struct cds_list_head *more);
 struct iomap_ioend *iomap_split_ioend(struct iomap_ioend *ioend, uint64_t max_len, bool is_append);
-/* End writeback of the chain with error (0 = none); frees the ioends. */
+/*
+ * End writeback of the chain with error (0 = none); frees the ioends. io_error is what
+ * the device said; the file system passes it on, or its own error. A worker takes an ioend
+ * off its list by cds_list_del_init, lets iomap_ioend_try_merge hang followers on its
+ * io_list, converts, and calls this.
+ */
 void iomap_finish_ioends(struct iomap_ioend *ioend, int error);
 
 /* ---- Direct I/O -------------------------------------------------------------------------------- */

@@ -1,3 +1,128 @@
 /* SPDX-License-Identifier: MIT */
-/* The iterator that owns every loop. */
+/*
+ * The iterator that owns every loop over mappings: end the held mapping, decide
+ * whether to go on, get the next one. No operation calls begin or end itself, so
+ * the two are balanced by construction as long as the loop is left only when
+ * iomap_iter returned <= 0.
+ */
 #include "iomapfs/iomap.h"
+#include "iomap_private.h"
+
+/*
+ * A body that keeps finding its mapping stale makes no progress. Extent changes
+ * come from finite work (writeback of a dirty range, a punch), so a count far
+ * above any of that means a broken validity cookie; fail rather than spin.
+ */
+#define STALE_MAX 65536u
+
+static uint64_t usable_length(const struct iomap_iter *iter, uint64_t pos, uint64_t len)
+{
+	uint64_t end = iomap_end(&iter->iomap);
+
+	if (iter->srcmap.type != IOMAP_HOLE)
+		end = MIN(end, iomap_end(&iter->srcmap));
+	return pos >= end ? 0 : MIN(len, end - pos);
+}
+
+uint64_t iomap_length(const struct iomap_iter *iter)
+{
+	return usable_length(iter, iter->pos, iter->len);
+}
+
+int iomap_iter_advance(struct iomap_iter *iter, uint64_t n)
+{
+	if (n > iomap_length(iter))
+		return -EIO;
+	iter->pos += n;
+	iter->len -= n;
+	return 0;
+}
+
+/* Is what begin returned usable at all? A file system bug otherwise, named in the log. */
+static const char *mapping_fault(const struct iomap_iter *iter)
+{
+	const struct iomap *m = &iter->iomap, *s = &iter->srcmap;
+
+	if (m->length == 0)
+		return "empty mapping";
+	if (m->offset > iter->pos || iomap_end(m) <= iter->pos)
+		return "mapping does not hold the position";
+	if (iomap_end(m) < m->offset)
+		return "mapping wraps around";
+	if (m->flags & IOMAP_F_STALE)
+		return "stale mapping from begin";
+	if ((m->type == IOMAP_MAPPED || m->type == IOMAP_UNWRITTEN) && m->addr == IOMAP_NULL_ADDR &&
+	    !(m->flags & IOMAP_F_ANON_WRITE))
+		return "mapping without an address";
+	if (s->type != IOMAP_HOLE && (s->offset > iter->pos || iomap_end(s) <= iter->pos))
+		return "source mapping does not hold the position";
+	return NULL;
+}
+
+/* Ends the held mapping and decides: 1 ask for the next one, 0 done, -errno. */
+static int finish_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	bool stale = iter->iomap.flags & IOMAP_F_STALE;
+	uint64_t advanced = iter->pos - iter->iter_start_pos;
+	uint64_t offered = usable_length(iter, iter->iter_start_pos, iter->len + advanced);
+	int err = 0;
+
+	assert(iter->pos >= iter->iter_start_pos);
+	assert(advanced <= offered);
+	if (ops->iomap_end)
+		err = ops->iomap_end(iter->inode, iter->iter_start_pos, offered, advanced,
+				     iter->flags, &iter->iomap);
+	/* With progress the bytes count and the error of end is dropped. */
+	if (err < 0 && advanced == 0)
+		return err;
+	if (iter->status > 0)
+		return -EIO;
+	if (iter->status < 0)
+		return iter->status;
+	if (iter->len == 0)
+		return 0;
+	if (advanced == 0 && !stale)
+		return 0;
+	iter->nr_stale = advanced ? 0 : iter->nr_stale + 1;
+	if (iter->nr_stale > STALE_MAX) {
+		log_err("inode %llu: mapping at %llu never becomes valid",
+			(unsigned long long)iter->inode->i_ino, (unsigned long long)iter->pos);
+		return -EIO;
+	}
+	return 1;
+}
+
+int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	const char *fault;
+	int err;
+
+	if (iter->iomap.length) {
+		err = finish_mapping(iter, ops);
+		if (err <= 0)
+			return err;
+	} else if (iter->len == 0) {
+		return 0;
+	}
+	memset(&iter->iomap, 0, sizeof(iter->iomap));
+	memset(&iter->srcmap, 0, sizeof(iter->srcmap));
+	iter->status = 0;
+	iter->iter_start_pos = iter->pos;
+	err = ops->iomap_begin(iter->inode, iter->pos, iter->len, iter->flags, &iter->iomap,
+			       &iter->srcmap);
+	if (err < 0) {
+		iter->iomap.length = 0;
+		return err;
+	}
+	HOOK("iomap:mapped", iter);
+	fault = mapping_fault(iter);
+	if (fault) {
+		log_err("inode %llu: %s at %llu", (unsigned long long)iter->inode->i_ino, fault,
+			(unsigned long long)iter->pos);
+		if (ops->iomap_end)
+			ops->iomap_end(iter->inode, iter->pos, 0, 0, iter->flags, &iter->iomap);
+		iter->iomap.length = 0;
+		return -EIO;
+	}
+	return 1;
+}
