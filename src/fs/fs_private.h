@@ -65,6 +65,7 @@ struct fs_inode {
 #define FS_I_ORPHAN   (1u << 3) /* on the orphan list */
 #define FS_I_BAD      (1u << 4) /* failed its checks: every operation is -EFSCORRUPTED */
 #define FS_I_TRUNCATE (1u << 5) /* on the orphan list as OD_ORPHAN_TRUNCATE */
+#define FS_I_LINKABLE (1u << 6) /* O_TMPFILE: nlink 0, but may still get a name */
 
 #define FS_I(inode) container_of((inode), struct fs_inode, vfs)
 
@@ -220,20 +221,38 @@ int fs_kill_priv(struct fs_ctx *ctx, struct fs_inode *ip, bool force);
 
 /* ---- Names (dir.c, xattr.c) --------------------------------------------------------------------------- */
 
+/*
+ * The inode's area has two tenants. Data (extent list, inline data, directory root, symlink)
+ * starts at 0 and may grow to FS_AREA_DATA_MAX, as far as the attributes at the end let it:
+ * the rest is for the address of an attribute blob, so that attributes can always be set.
+ * Attributes leave FS_AREA_DATA_MIN for data: an extent list that grows beyond what is left
+ * becomes a tree, which always fits.
+ */
+#define FS_AREA_DATA_MIN 128u
+#define FS_AREA_DATA_MAX (OD_INODE_AREA - 8u)
+
 int dir_init_inode(struct fs_inode *ip);       /* read side state of a directory inode */
 void dir_destroy_inode(struct fs_inode *ip);
-/* Free all directory blocks and trees of an empty, unlinked directory. */
+/* Free all directory blocks and trees of an empty directory; i_rwsem exclusive or unreachable. */
 int dir_free_all(struct fs_inode *ip);
 /* Free symlink blob and attribute blobs at inactivation. */
 int xattr_free_all(struct fs_inode *ip);
 int symlink_free(struct fs_inode *ip);
-/* For the root of a new file system and for fs_kill_priv. */
+/*
+ * For fs_kill_priv and fs_setattr: i_rwsem held exclusively, inside fs_start_change, no handle
+ * open, extlock not held. One handle of their own. Nothing to do is 0 (-ENODATA never).
+ */
 int xattr_remove_locked(struct fs_ctx *ctx, struct fs_inode *ip, const char *name);
-/* Default ACL of dir: new inode's ACL and mode (umask only without one). In the creating handle. */
-int acl_inherit_prepare(struct fs_ctx *ctx, struct fs_inode *dir, mode_t *mode, void **state);
-int acl_inherit_apply(struct jnl_handle *h, struct fs_inode *ip, void *state);
-void acl_inherit_free(void *state);
-/* chmod keeps the access ACL's mask/entries in step. */
+/*
+ * chmod: if there is an access ACL, it and ip->mode (permission bits of `mode`, type kept) change
+ * together, logged, with ctime stamped; without one nothing is done and the caller sets the mode.
+ */
 int acl_chmod(struct fs_ctx *ctx, struct fs_inode *ip, mode_t mode);
+/*
+ * Spill attributes inside the area to a blob so that data may take up to FS_AREA_DATA_MAX.
+ * extlock held; the handle has 1 + ag_mblk_credits(fs, 1) credits for it, the caller
+ * space_meta_fsbs(fs, 1) reserved. Nothing inline: 0. An error: abort. The caller logs the inode.
+ */
+int xattr_make_room(struct jnl_handle *h, struct fs_inode *ip);
 
 #endif
