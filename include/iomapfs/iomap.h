@@ -46,7 +46,7 @@ struct inode {
 struct inode_operations_hooks {
 	/* In-core attributes changed (inline data, size): persist some time later. Must not sleep. */
 	void (*mark_inode_dirty)(struct inode *inode);
-	/* Durable data and metadata of the range, for O_DSYNC (datasync) and O_SYNC. Sleeps. */
+	/* Durable data and metadata of the range (end inclusive), for O_DSYNC (datasync) and O_SYNC. Sleeps. */
 	int (*fsync)(struct inode *inode, uint64_t start, uint64_t end, bool datasync);
 };
 int iomap_inode_init(struct inode *inode, struct folio_cache *c,
@@ -427,7 +427,10 @@ struct iomap_dio_ops {
  * returned, -EIOCBQUEUED included (i_dio_count counts the request till its end).
  * Memory and position alignment: a misaligned user buffer is copied through
  * aligned memory; pos and len must be multiples of dev->logical_block, else -EINVAL.
- * The caller's memory must stay valid until completion.
+ * The caller's memory and its iovec array must stay valid until completion.
+ * -ENOTBLK (nothing done), or a short count after it came up midway: do the rest
+ * through the cache, then write back and drop that range. IOCB_HIPRI is a hint and
+ * not used.
  */
 int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *iter, const struct iomap_ops *ops,
 		     const struct iomap_dio_ops *dops, unsigned dio_flags, void *private,

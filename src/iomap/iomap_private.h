@@ -100,4 +100,50 @@ void iomap_finish_folio_write(struct folio *f, size_t len);
 /* Hand the open ioend to the file system's writeback_submit or the default. */
 int iomap_submit_ioend(struct iomap_writepage_ctx *wpc, int error);
 
+/* ---- Direct I/O (direct.c, direct_complete.c) --------------------------------------------------- */
+
+/* Caller memory at the cursor, contiguous for *len bytes; not consumed. count > 0. */
+void *iomap_iov_peek(struct iov_iter *i, size_t *len);
+
+/* Aligned memory that stands in for misaligned caller memory. */
+struct dio_bounce {
+	struct dio_bounce *next;
+	void *mem;
+	size_t len;
+	struct iov_iter user; /* where a read's bytes go at completion */
+};
+
+/*
+ * One request. Submission and completion share it by reference count: the submitter
+ * holds one, each bio one; who drops the last one completes it. Fields but refs and
+ * error are the submitter's until it dropped its reference.
+ */
+struct iomap_dio {
+	struct kiocb *iocb;
+	struct inode *inode;
+	const struct iomap_dio_ops *dops;
+	struct iov_iter *user;
+	uint64_t i_size;          /* sampled at the start: bounds a read */
+	uint64_t size;            /* bytes that bios or copies took */
+	size_t done_before;
+	unsigned flags;           /* IOMAP_DIO_*, and DIO_* below */
+	_Atomic int refs;
+	_Atomic int error;        /* first one */
+	bool wait;                /* the submitter waits */
+	bool done;                /* lock */
+	pthread_mutex_t lock;
+	pthread_cond_t idle;
+	struct dio_bounce *bounces, **bounce_tail;
+	struct work work;
+};
+#define DIO_WRITE         (1u << 24)
+#define DIO_NEED_SYNC     (1u << 25) /* O_DSYNC work at completion */
+#define DIO_WRITE_THROUGH (1u << 26) /* so far every bio is durable when it ends */
+
+void iomap_dio_bio_end_io(struct iomap_bio *bio);
+void iomap_dio_set_error(struct iomap_dio *dio, int error);
+/* The submitter is done: result, or -EIOCBQUEUED with dio out of its hands. */
+int64_t iomap_dio_submitted(struct iomap_dio *dio);
+void iomap_dio_free(struct iomap_dio *dio);
+
 #endif

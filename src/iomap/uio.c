@@ -83,3 +83,14 @@ void iov_iter_revert(struct iov_iter *i, size_t n)
 	}
 	i->iov_offset -= n;
 }
+
+void *iomap_iov_peek(struct iov_iter *i, size_t *len)
+{
+	while (i->iov_offset == i->iov->iov_len && i->nr_iov > 1) {
+		i->iov++;
+		i->nr_iov--;
+		i->iov_offset = 0;
+	}
+	*len = MIN(i->iov->iov_len - i->iov_offset, i->count);
+	return (char *)i->iov->iov_base + i->iov_offset;
+}
