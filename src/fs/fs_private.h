@@ -179,6 +179,12 @@ void fs_mark_inode_dirty(struct fs_inode *ip);
 /* Log it now if dirty, in a handle of its own. */
 int fs_inode_flush(struct fs_inode *ip);
 int fs_flush_dirty_inodes(struct fs *fs);
+/*
+ * Reference an in-core inode that may be unreferenced (a flusher found its mapping): false when
+ * it is being evicted, whose own writeback then takes care of its data. Any lock may be held
+ * but those of rank LK_ICACHE and above.
+ */
+bool fs_iref_live(struct fs_inode *ip);
 /* Walk the in-core inodes that have delalloc or post-EOF blocks and get them written or trimmed. */
 int fs_flush_delalloc(struct fs *fs);
 
@@ -214,9 +220,13 @@ int fs_file_init(struct fs_inode *ip);
 void fs_file_destroy(struct fs_inode *ip);
 /* Write and wait all data of the inode, then log it. */
 int fs_inode_writeback(struct fs_inode *ip, bool wait);
-/* truncate(2) body; i_rwsem taken inside. */
+/* truncate(2) body; i_rwsem taken inside; the caller is inside fs_start_change. */
 int fs_setsize(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t size);
-/* Clear suid/sgid/security.capability as the flags and mode demand; in memory + logged. extlock not held. */
+/*
+ * Clear suid/sgid/security.capability as the flags and mode demand; in memory + logged.
+ * i_rwsem exclusive, extlock not held, inside fs_start_change. FS_NOWAIT: -EAGAIN if there is
+ * anything to clear.
+ */
 int fs_kill_priv(struct fs_ctx *ctx, struct fs_inode *ip, bool force);
 
 /* ---- Names (dir.c, xattr.c) --------------------------------------------------------------------------- */
