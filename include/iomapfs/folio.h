@@ -85,7 +85,7 @@ bool folio_test_clear(struct folio *f, enum folio_flag b);
 void folio_get(struct folio *f);
 /* Drops a reference; the last one frees the folio (never while in a mapping: the mapping holds one). */
 void folio_put(struct folio *f);
-/* Sleep. */
+/* Sleeps. */
 void folio_lock(struct folio *f);
 bool folio_trylock(struct folio *f);
 void folio_unlock(struct folio *f);
@@ -135,8 +135,8 @@ struct writeback_control {
 	uint64_t range_start, range_end;     /* bytes, inclusive end; UINT64_MAX = to the end */
 	bool for_background, for_reclaim;
 	uint64_t index;                      /* internal cursor of writeback_iter */
+	uint64_t end_index;                  /* internal: last page this pass looks at */
 	int saved_err;                       /* internal */
-	void *batch;                         /* internal */
 };
 
 /*
@@ -154,7 +154,10 @@ struct address_space_operations {
 	void (*invalidate_folio)(struct folio *f, size_t off, size_t len);
 	/* All blocks of the byte range uptodate? [false] */
 	bool (*is_partially_uptodate)(struct folio *f, size_t from, size_t count);
-	/* Keep the owner alive while the cache works on its mapping; false: it is going away. */
+	/*
+	 * Keep the owner alive while a flusher or sync works on its mapping; false: it
+	 * is going away, and what it still wants on disk it writes itself. No lock held.
+	 */
 	bool (*grab_host)(struct address_space *m);
 	void (*put_host)(struct address_space *m);
 };
@@ -179,12 +182,21 @@ struct address_space {
 	_Atomic uint64_t nr_writeback;   /* pages under writeback */
 	_Atomic uint64_t dirtied_when_ns; /* clock_mono_ns of the first dirty folio; 0 = clean */
 	struct cds_list_head dirty_list; /* cache's list of mappings with dirty folios */
-	pthread_cond_t wb_wait;
+	struct cds_list_head wb_list;    /* cache's list of mappings under writeback */
+	_Atomic unsigned wb_nr_errors;   /* mapping_set_error calls: tells new errors from old */
+	_Atomic int wb_last_err;
+	uint64_t wb_cursor;              /* page where the next background slice starts */
+	uint64_t sync_seq, wait_seq;     /* last folio_cache_sync that wrote / waited for it */
+	unsigned wb_pins;                /* a sync waits for its writeback */
+	bool wb_running;                 /* a flusher or sync writes it now */
 };
 
 int mapping_init(struct address_space *m, struct folio_cache *c,
 		 const struct address_space_operations *ops, void *host);
-/* Empty by now (truncate_inode_pages). */
+/*
+ * Empty by now (truncate_inode_pages_range). Sleeps until no flusher looks at it:
+ * hold no lock that grab_host takes.
+ */
 void mapping_destroy(struct address_space *m);
 void mapping_set_folio_order_range(struct address_space *m, unsigned min, unsigned max);
 void mapping_set_error(struct address_space *m, int err);
@@ -224,7 +236,11 @@ bool filemap_range_needs_writeback(struct address_space *m, uint64_t start, uint
 struct folio *writeback_iter(struct address_space *m, struct writeback_control *wbc,
 			     struct folio *prev, int *error);
 
-/* First byte in [start, end) that is (SEEK_DATA) / is not (SEEK_HOLE) held uptodate; -ENXIO none. */
+/*
+ * First byte in [start, end) that is (SEEK_DATA) / is not (SEEK_HOLE) held uptodate;
+ * -ENXIO none. A folio that is not uptodate as a whole is asked in 512-byte steps,
+ * locked, through is_partially_uptodate.
+ */
 int64_t mapping_seek_hole_data(struct address_space *m, uint64_t start, uint64_t end, int whence);
 
 /* ---- Whole ranges (bytes; `end` inclusive, as in the kernel) --------------------------- */
@@ -248,7 +264,7 @@ struct folio_cache_params {
 	uint64_t limit_bytes;            /* clean + dirty; at least 8 MiB */
 	uint64_t dirty_background_bytes; /* flushers start */
 	uint64_t dirty_limit_bytes;      /* writers are slowed, then stopped */
-	uint64_t dirty_expire_ns;        /* a mapping dirty this long is written */
+	uint64_t dirty_expire_ns;        /* a mapping dirty this long is written; 0: never */
 	unsigned nr_flushers;
 };
 
