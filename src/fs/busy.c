@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Busy extents: freed by a transaction that has not committed. They are in the free space
+ * trees (of the same transaction), but data must not go there yet:
+ *
+ *	transaction 7                       disk
+ *	frees block B of file X
+ *	                                    new data of file Y written to B
+ *	                                    power cut before 7 commits
+ *	after replay X still owns B and shows Y's data
+ *
+ * Metadata may use them at once: its blocks reach their places only after the commit of
+ * a transaction that comes no earlier than the one that freed.
+ *
+ * One batch for each group and transaction hangs on the journal's commit. With discard,
+ * the batch is handed to a worker first; its extents can be used when that is done.
+ */
+#include <stdlib.h>
+
+#include "ag.h"
+
+struct busy_batch {
+	struct jnl_commit_cb cb;
+	struct work work;
+	struct fs_ag *ag;
+	jnl_tid_t tid;
+	struct cds_list_head exts;
+};
+
+int busy_cmp(struct busy_ext *a, struct busy_ext *b)
+{
+	return a->start < b->start ? -1 : a->start > b->start;
+}
+
+RB_GENERATE(busy_tree, busy_ext, node, busy_cmp)
+
+static void ext_remove(struct fs_ag *ag, struct busy_ext *e)
+{
+	RB_REMOVE(busy_tree, &ag->busy, e);
+	cds_list_del(&e->batch);
+	assert(ag->busy_blocks >= e->len);
+	ag->busy_blocks -= e->len;
+	free(e);
+}
+
+static void batch_finish(struct busy_batch *b)
+{
+	struct fs_ag *ag = b->ag;
+	struct busy_ext *e, *tmp;
+
+	lk_lock(&ag->cnt_lock);
+	cds_list_for_each_entry_safe(e, tmp, &b->exts, batch)
+		ext_remove(ag, e);
+	ag_update_usable(ag);
+	lk_unlock(&ag->cnt_lock);
+	free(b);
+}
+
+static void batch_discard(struct work *w)
+{
+	struct busy_batch *b = container_of(w, struct busy_batch, work);
+	struct fs *fs = b->ag->fs;
+	struct busy_ext *e;
+
+	/* The list changes no more: its extents are marked, so nobody takes them out. */
+	cds_list_for_each_entry(e, &b->exts, batch) {
+		/* Advisory: a device that refuses has lost nothing. */
+		(void)bd_discard(fs->bd, e->start << fs->sb.block_shift,
+				 e->len << fs->sb.block_shift);
+	}
+	batch_finish(b);
+}
+
+static void batch_committed(struct jnl_commit_cb *cb, int error)
+{
+	struct busy_batch *b = container_of(cb, struct busy_batch, cb);
+	struct fs_ag *ag = b->ag;
+	struct busy_ext *e;
+	bool discard = ag->fs->opts.discard && !error;
+
+	lk_lock(&ag->cnt_lock);
+	if (ag->batch == b)
+		ag->batch = NULL;
+	if (discard)
+		cds_list_for_each_entry(e, &b->exts, batch)
+			e->discarding = true;
+	lk_unlock(&ag->cnt_lock);
+	if (discard)
+		work_queue(ag->fs->bg_pool, &b->work);
+	else
+		batch_finish(b);
+}
+
+/* cnt_lock held. */
+static struct busy_batch *batch_of(struct fs_ag *ag, struct jnl_handle *h)
+{
+	struct busy_batch *b = ag->batch;
+
+	if (b && b->tid == jnl_handle_tid(h))
+		return b;
+	b = calloc(1, sizeof(*b));
+	if (!b)
+		return NULL;
+	b->ag = ag;
+	b->tid = jnl_handle_tid(h);
+	b->cb.fn = batch_committed;
+	b->work.fn = batch_discard;
+	CDS_INIT_LIST_HEAD(&b->exts);
+	/* An older batch keeps hanging on its own commit. */
+	ag->batch = b;
+	return b;
+}
+
+static void ext_insert(struct fs_ag *ag, struct busy_ext *e, struct cds_list_head *after)
+{
+	struct busy_ext *clash = RB_INSERT(busy_tree, &ag->busy, e);
+
+	assert(!clash);
+	(void)clash;
+	cds_list_add(&e->batch, after);
+	ag->busy_blocks += e->len;
+}
+
+struct busy_ext *busy_prepare(struct jnl_handle *h, struct fs_ag *ag, uint64_t start, uint64_t len)
+{
+	struct busy_ext *e = calloc(1, sizeof(*e));
+	struct busy_batch *b, *old;
+
+	if (!e)
+		return NULL;
+	assert(len > 0);
+	e->start = start;
+	e->len = len;
+	lk_lock(&ag->cnt_lock);
+	old = ag->batch;
+	b = batch_of(ag, h);
+	lk_unlock(&ag->cnt_lock);
+	if (!b) {
+		free(e);
+		return NULL;
+	}
+	/* An empty batch is no harm, should the caller change its mind. */
+	if (b != old)
+		jnl_on_commit(h, &b->cb);
+	return e;
+}
+
+void busy_insert(struct fs_ag *ag, struct busy_ext *e)
+{
+	lk_assert_held(&ag->cnt_lock);
+	assert(ag->batch); /* the handle that prepared it is open: its commit is yet to come */
+	ext_insert(ag, e, &ag->batch->exts);
+}
+
+void busy_cancel(struct busy_ext *e)
+{
+	free(e);
+}
+
+/* First busy extent that ends after `at`. cnt_lock held. */
+static struct busy_ext *first_after(struct fs_ag *ag, uint64_t at)
+{
+	struct busy_ext *e = RB_ROOT(&ag->busy), *best = NULL;
+
+	while (e) {
+		if (e->start + e->len > at) {
+			best = e;
+			e = RB_LEFT(e, node);
+		} else {
+			e = RB_RIGHT(e, node);
+		}
+	}
+	return best;
+}
+
+struct ag_extent busy_trim(struct fs_ag *ag, uint64_t start, uint64_t len, uint64_t want)
+{
+	struct ag_extent best = { start, 0 };
+	uint64_t end = start + len;
+	struct busy_ext *e;
+
+	lk_lock(&ag->cnt_lock);
+	e = first_after(ag, start);
+	while (start < end) {
+		uint64_t stop = e ? MIN(MAX(e->start, start), end) : end;
+
+		if (stop - start > best.len)
+			best = (struct ag_extent){ start, stop - start };
+		if (best.len >= want || !e)
+			break;
+		start = MAX(start, e->start + e->len);
+		e = RB_NEXT(busy_tree, &ag->busy, e);
+	}
+	lk_unlock(&ag->cnt_lock);
+	return best;
+}
+
+bool busy_reusable(struct fs_ag *ag, uint64_t start, uint64_t len)
+{
+	bool ok = true;
+
+	lk_lock(&ag->cnt_lock);
+	for (struct busy_ext *e = first_after(ag, start); e && e->start < start + len;
+	     e = RB_NEXT(busy_tree, &ag->busy, e))
+		ok &= !e->discarding;
+	lk_unlock(&ag->cnt_lock);
+	return ok;
+}
+
+void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare)
+{
+	uint64_t end = start + len;
+	struct busy_ext *e;
+
+	lk_lock(&ag->cnt_lock);
+	while ((e = first_after(ag, start)) && e->start < end) {
+		uint64_t e_end = e->start + e->len;
+
+		assert(!e->discarding);
+		if (e->start < start && e_end > end) {
+			/* The middle of one extent: only this case needs a node, and it is the last. */
+			assert(spare);
+			ag->busy_blocks -= e_end - start;
+			e->len = start - e->start;
+			*spare = (struct busy_ext){ .start = end, .len = e_end - end };
+			ext_insert(ag, spare, &e->batch);
+			spare = NULL;
+			break;
+		} else if (e->start < start) {
+			ag->busy_blocks -= e_end - start;
+			e->len = start - e->start;
+		} else if (e_end > end) {
+			/* Its place in the tree does not change: it only gets shorter at the front. */
+			ag->busy_blocks -= end - e->start;
+			e->len = e_end - end;
+			e->start = end;
+		} else {
+			ext_remove(ag, e);
+		}
+	}
+	lk_unlock(&ag->cnt_lock);
+	free(spare);
+}
+
+void busy_free_all(struct fs_ag *ag)
+{
+	/* The journal is closed: every batch has had its callback, with an error if need be. */
+	lk_lock(&ag->cnt_lock);
+	assert(RB_EMPTY(&ag->busy));
+	lk_unlock(&ag->cnt_lock);
+}
