@@ -46,7 +46,10 @@ struct inode {
 struct inode_operations_hooks {
 	/* In-core attributes changed (inline data, size): persist some time later. Must not sleep. */
 	void (*mark_inode_dirty)(struct inode *inode);
-	/* Durable data and metadata of the range (end inclusive), for O_DSYNC (datasync) and O_SYNC. Sleeps. */
+	/*
+	 * Durable data and metadata of the range (end inclusive), for O_DSYNC (datasync)
+	 * and O_SYNC. Sleeps.
+	 */
 	int (*fsync)(struct inode *inode, uint64_t start, uint64_t end, bool datasync);
 };
 int iomap_inode_init(struct inode *inode, struct folio_cache *c,
@@ -291,7 +294,7 @@ int iomap_get_folio(struct iomap_iter *iter, uint64_t pos, size_t len, struct fo
 int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to, const struct iomap_ops *ops);
 /* Fill one folio (locked on entry; unlocked on return). Sleeps until the I/O ended. */
 int iomap_read_folio(struct inode *inode, struct folio *f, const struct iomap_ops *ops);
-/* Start reading bytes of the range that are absent; takes invalidate_lock shared; never reports errors. */
+/* Start reading absent bytes of the range; takes invalidate_lock shared; reports no errors. */
 void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops);
 
 /* i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work. */

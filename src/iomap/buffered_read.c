@@ -19,7 +19,7 @@
 #define READ_BATCH 128u                 /* folios locked at a time */
 #define READAHEAD_BYTES (512u << 10)
 
-/* One bio's folios. A span holds a reference of its folio. */
+/* One bio's folios. Locked, so they stay in the mapping, whose reference keeps them alive. */
 struct read_bio {
 	struct iomap_bio *bio;
 	struct iomap_waiter *waiter; /* NULL: nobody asks */
@@ -103,7 +103,6 @@ static void read_end_io(struct iomap_bio *bio)
 		if (!status && s->folio->private)
 			iomap_set_range_uptodate(s->folio, s->off, s->len);
 		settle_folio_read(s->folio, s->len, !status);
-		folio_put(s->folio);
 	}
 	iomap_bio_free(bio);
 	if (rb->waiter)
@@ -182,7 +181,6 @@ static int add_range(struct read_ctx *ctx, struct iomap_dev *dev, uint64_t addr,
 			submit_open(ctx);
 			continue;
 		}
-		folio_get(ctx->cur);
 		rb->spans[rb->nr++] = (struct read_span){ ctx->cur, (uint32_t)off, (uint32_t)n };
 		ctx->cur_submitted += n;
 		off += n;
