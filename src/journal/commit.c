@@ -60,7 +60,7 @@ static void seal_block(struct record *rec, void *page, uint64_t nrecs)
 
 	hdr->nrecs = le16_make((uint16_t)nrecs);
 	od_seal(page, rec->t->tid);
-	rec->chain_crc = crc32c_update(rec->chain_crc, &hdr->crc, sizeof(hdr->crc));
+	rec->chain_crc = od_crc32c(rec->chain_crc, &hdr->crc, sizeof(hdr->crc));
 }
 
 static void add_image(struct record *rec, struct jnl_img *img)
@@ -94,7 +94,7 @@ static int build_images(struct record *rec)
 			n = 0;
 		}
 		ent[n].mblk = le64_make(img->buf->mblk);
-		ent[n].crc = le32_make(crc32c_update(0, img->data, OD_MBLK_SIZE));
+		ent[n].crc = le32_make(od_crc32c(0, img->data, OD_MBLK_SIZE));
 		n++;
 		add_image(rec, img);
 	}

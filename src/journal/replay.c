@@ -127,7 +127,7 @@ static int walk_images(struct replay *r, struct walk *w, unsigned nrecs)
 		err = ring_block(r, index, &image);
 		if (err)
 			return err;
-		if (crc32c_update(0, image, OD_MBLK_SIZE) != le32_get(ent[i].crc)) {
+		if (od_crc32c(0, image, OD_MBLK_SIZE) != le32_get(ent[i].crc)) {
 			w->end = "image-crc";
 			return 0;
 		}
@@ -199,7 +199,7 @@ static int walk_block(struct replay *r, struct walk *w)
 		w->end = "bad-nrecs";
 		return 0;
 	}
-	w->chain_crc = crc32c_update(w->chain_crc, &hdr->crc, sizeof(hdr->crc));
+	w->chain_crc = od_crc32c(w->chain_crc, &hdr->crc, sizeof(hdr->crc));
 	return magic == OD_MAGIC_JDESC ? walk_images(r, w, nrecs)
 				       : walk_revokes(r, w, r->desc, nrecs);
 }
