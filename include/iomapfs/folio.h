@@ -253,7 +253,7 @@ void filemap_fdatawait_range(struct address_space *m, uint64_t start, uint64_t e
 int filemap_write_and_wait_range(struct address_space *m, uint64_t start, uint64_t end);
 /* Drop folios of the range; partial edge folios are zeroed by nobody: callers zero through iomap. */
 void truncate_inode_pages_range(struct address_space *m, uint64_t start, uint64_t end);
-/* Wait for writeback, remove every folio in the range; any busy or re-dirtied -> -EBUSY. */
+/* Wait for writeback, remove every folio in the range, in use or not; any re-dirtied -> -EBUSY. */
 int invalidate_inode_pages2_range(struct address_space *m, uint64_t start, uint64_t end);
 /* Drop what is clean and idle; returns pages dropped. Never sleeps. */
 uint64_t invalidate_mapping_pages(struct address_space *m, uint64_t start, uint64_t end);

@@ -132,6 +132,8 @@ void folio_remove_locked(struct address_space *m, struct folio *f);
  * clean, idle and its private state can go. The caller unlocks and puts.
  */
 bool folio_try_evict(struct folio *f);
+/* As above, but references of others do not keep it: they go on with a folio of no mapping. */
+bool folio_evict_clean(struct folio *f);
 /* Drop clean idle folios until nr_pages are free; force: also recently used ones. */
 uint64_t folio_reclaim(struct folio_cache *c, uint64_t nr_pages, bool force);
 

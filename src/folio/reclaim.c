@@ -65,7 +65,7 @@ void folio_remove_locked(struct address_space *m, struct folio *f)
 	lk_unlock(&m->tree_lock);
 }
 
-bool folio_try_evict(struct folio *f)
+static bool evict(struct folio *f, bool only_idle)
 {
 	struct address_space *m = atomic_load(&f->mapping);
 	bool ok;
@@ -73,20 +73,30 @@ bool folio_try_evict(struct folio *f)
 	assert(folio_test_locked(f));
 	if (!m || (atomic_load(&f->flags) & NOT_CLEAN))
 		return false;
-	if (atomic_load(&f->refs) > FOLIO_REFS_IDLE)
+	if (only_idle && atomic_load(&f->refs) > FOLIO_REFS_IDLE)
 		return false;
 	if (f->private && !(m->a_ops->release_folio && m->a_ops->release_folio(f)))
 		return false;
 	lk_lock(&m->tree_lock);
-	/* No lookup can take a reference now, and none is held but the mapping's and ours. */
-	ok = atomic_load(&f->refs) == FOLIO_REFS_IDLE && !(atomic_load(&f->flags) & NOT_CLEAN) &&
-	     !f->private;
+	/* No lookup can take a reference now; idle: none is held but the mapping's and ours. */
+	ok = (!only_idle || atomic_load(&f->refs) == FOLIO_REFS_IDLE) &&
+	     !(atomic_load(&f->flags) & NOT_CLEAN) && !f->private;
 	if (ok)
 		remove_under_tree_lock(m, f);
 	lk_unlock(&m->tree_lock);
 	if (ok)
 		folio_put(f);
 	return ok;
+}
+
+bool folio_try_evict(struct folio *f)
+{
+	return evict(f, true);
+}
+
+bool folio_evict_clean(struct folio *f)
+{
+	return evict(f, false);
 }
 
 /* lru_lock held: does the oldest folio qualify? Otherwise it was moved out of the way. */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Taking ranges out of the cache. */
-#include <sched.h>
-
 #include "folio_private.h"
 
 static void invalidate(struct address_space *m, struct folio *f, size_t off, size_t len)
@@ -49,32 +47,23 @@ void truncate_inode_pages_range(struct address_space *m, uint64_t start, uint64_
 	}
 }
 
-#define EVICT_TRIES 16
-
 /*
- * A lookup or reclaim holds a reference for an instant only; a few tries tell it
- * from a user who means it.
+ * References do not count: a reader holds one while it copies, for as long as its
+ * caller's memory takes, and a direct write must not fail for that. Whoever has the
+ * folio finds it without a mapping at the next lock.
  */
 static int invalidate_one(struct address_space *m, struct folio *f)
 {
-	for (unsigned try = 0; try < EVICT_TRIES; try++) {
-		bool done, dirty;
+	bool done;
 
-		folio_lock(f);
-		done = atomic_load(&f->mapping) != m;
-		if (!done) {
-			folio_wait_writeback(f);
-			done = folio_try_evict(f);
-		}
-		dirty = !done && folio_test_dirty(f);
-		folio_unlock(f);
-		if (done)
-			return 0;
-		if (dirty)
-			return -EBUSY;
-		sched_yield();
+	folio_lock(f);
+	done = atomic_load(&f->mapping) != m;
+	if (!done) {
+		folio_wait_writeback(f);
+		done = folio_evict_clean(f);
 	}
-	return -EBUSY;
+	folio_unlock(f);
+	return done ? 0 : -EBUSY;
 }
 
 int invalidate_inode_pages2_range(struct address_space *m, uint64_t start, uint64_t end)
