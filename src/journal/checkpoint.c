@@ -122,8 +122,8 @@ static uint64_t new_tail(struct jnl *j, struct cds_list_head *done, jnl_tid_t *s
 static void run_batch(struct jnl *j)
 {
 	struct jnl_trans *t, *next;
-	uint64_t block, freed;
-	jnl_tid_t seq;
+	uint64_t block = 0, freed;
+	jnl_tid_t seq = 0;
 	CDS_LIST_HEAD(dead);
 	CDS_LIST_HEAD(done);
 	size_t n = collect(j);

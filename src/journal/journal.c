@@ -364,16 +364,19 @@ void jnl_abort(struct jnl *j, int err, const char *why)
 		return;
 	log_err("%s: journal stopped: %s: %s", j->bd->name, why, strerror(-err));
 	lk_lock(&j->lock);
+	fn = j->abort_fn;
+	arg = j->abort_arg;
+	lk_unlock(&j->lock);
+	/* First: who wakes with an error should find the file system read-only. */
+	if (fn)
+		fn(arg, err);
+	lk_lock(&j->lock);
 	pthread_cond_broadcast(&j->start_cond);
 	pthread_cond_broadcast(&j->commit_cond);
 	pthread_cond_broadcast(&j->done_cond);
 	pthread_cond_broadcast(&j->ckpt_cond);
 	pthread_cond_broadcast(&j->ckpt_done_cond);
-	fn = j->abort_fn;
-	arg = j->abort_arg;
 	lk_unlock(&j->lock);
-	if (fn)
-		fn(arg, err);
 }
 
 void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err), void *arg)

@@ -75,8 +75,8 @@ END_TEST
 /* J4: what is in the running transaction does not reach its place by a checkpoint. */
 START_TEST(test_checkpoint_writes_committed_image)
 {
+	struct jnl_stats st = { 0 };
 	struct jnl_handle *h;
-	struct jnl_stats st;
 	struct jt t;
 	int i;
 
@@ -87,8 +87,10 @@ START_TEST(test_checkpoint_writes_committed_image)
 	jt_commit(&t);
 	h = jt_start(&t, 1);
 	jt_change(&t, h, 1, 12);
-	for (i = 0; i < 500 && jt_on_disk(&t, 1) == 0; i++)
+	for (i = 0; i < 500 && st.checkpointed == 0; i++) {
 		usleep(10000);
+		jnl_get_stats(t.j, &st);
+	}
 	ck_assert_uint_eq(jt_on_disk(&t, 1), 11);
 	jnl_stop(h);
 	ck_assert_int_eq(jnl_checkpoint(t.j), 0);
@@ -220,7 +222,7 @@ END_TEST
 
 static void abort_seen(void *arg, int err)
 {
-	*(int *)arg += err;
+	atomic_fetch_add((_Atomic int *)arg, err);
 }
 
 /* J8: a failed log write stops everything; waiters hear of it; nothing is half done. */
@@ -232,7 +234,7 @@ START_TEST(test_abort_on_log_error)
 		.count = UINT64_MAX, .error = -EIO,
 	};
 	struct jnl_handle *h;
-	int seen = 0;
+	_Atomic int seen = 0;
 	struct jt t;
 	jnl_tid_t tid;
 
@@ -246,7 +248,9 @@ START_TEST(test_abort_on_log_error)
 	tid = jt_put(&t, 1, 12, false);
 	ck_assert_int_eq(jnl_commit_wait(t.j, tid, NULL), -EIO);
 	ck_assert(jnl_aborted(t.j));
-	ck_assert_int_eq(seen, -EIO);
+	for (int i = 0; i < 500 && !atomic_load(&seen); i++)
+		usleep(1000);
+	ck_assert_int_eq(atomic_load(&seen), -EIO);
 	ck_assert_int_eq(jnl_start(t.j, 1, 0, &h), -EROFS);
 	ck_assert_int_eq(jt_close(&t), -EIO);
 	bd_fault_set(t.dev, NULL, 0);
