@@ -125,7 +125,7 @@ static bool read_revokes(struct scan *s)
 	const le64_t *mblks = (const void *)(s->ctl + OD_HDR_SIZE);
 	const unsigned n = le16_get(h->nrecs);
 
-	if (n > OD_JREV_MAX)
+	if (n == 0 || n > OD_JREV_MAX)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		const struct record r = { .mblk = le64_get(mblks[i]) };

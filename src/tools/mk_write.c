@@ -7,7 +7,7 @@
 #include <time.h>
 #include <uuid/uuid.h>
 
-#include "mk_jnl.h"
+#include "iomapfs/journal.h"
 #include "iomapfs/util.h"
 #include "mk.h"
 
@@ -256,7 +256,7 @@ int mk_write(struct bd *bd, const struct mk_geom *g, const struct mk_params *p)
 	for (group.agno = 0; !err && group.agno < g->nr_ags; group.agno++)
 		err = group_write(&group, &sb);
 	if (!err) {
-		mk_jnl_format_sb(&group.c, block);
+		jnl_format_sb(&group.c, block);
 		err = bd_write(bd, g->jnl_start << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
 	}
 	if (!err)
@@ -291,8 +291,8 @@ int mk_default(struct bd *bd, unsigned block_shift)
 	struct mk_params p;
 	struct mk_geom g;
 
-	if (mk_geom_compute(bd->info.size, block_shift, mk_jnl_min_mblks(),
-			    mk_jnl_default_mblks(bd->info.size), &g))
+	if (mk_geom_compute(bd->info.size, block_shift, jnl_min_mblks(),
+			    jnl_default_mblks(bd->info.size), &g))
 		return -EINVAL;
 	mk_params_init(&p);
 	return mk_write(bd, &g, &p);

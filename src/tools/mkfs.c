@@ -16,9 +16,9 @@
 #include <uuid/uuid.h>
 
 #include "ident.h"
+#include "iomapfs/journal.h"
 #include "iomapfs/util.h"
 #include "mk.h"
-#include "mk_jnl.h"
 
 #define EXIT_USAGE 2
 #define EXIT_REFUSED 3
@@ -243,8 +243,8 @@ static void print_geometry(const struct mkfs *m)
 static int plan(struct mkfs *m, uint64_t dev_bytes)
 {
 	const uint64_t bytes = m->size ? m->size : dev_bytes;
-	const char *why = mk_geom_compute(bytes, m->block_shift, mk_jnl_min_mblks(),
-					  mk_jnl_default_mblks(bytes), &m->geom);
+	const char *why = mk_geom_compute(bytes, m->block_shift, jnl_min_mblks(),
+					  jnl_default_mblks(bytes), &m->geom);
 
 	if (!why)
 		return 0;
@@ -253,7 +253,7 @@ static int plan(struct mkfs *m, uint64_t dev_bytes)
 	return EXIT_FAILURE;
 }
 
-/* A dry run, or an image that does not exist yet: nothing to open. 0 or the exit code. */
+/* An image that does not exist yet. 0 or the exit code. */
 static int create_image(struct mkfs *m)
 {
 	int fd = open(m->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
