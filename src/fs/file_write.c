@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing files. Buffered writes hold i_rwsem exclusively and end in memory. Direct writes
+ * inside the file share it; those that grow the file, zero an old tail, strip privileges
+ * or touch parts of blocks have it alone.
+ */
+#include "extent.h"
+
+struct write_req {
+	struct fs_ctx *ctx;
+	struct fs_inode *ip;
+	struct kiocb *iocb;
+	struct iov_iter *from;
+	bool append, nowait, excl;
+	bool cached;         /* some of it went through the cache: O_DSYNC is ours to do */
+	unsigned ctx_flags;  /* FS_NOWAIT or 0 */
+};
+
+static int rwsem_lock(struct write_req *w, bool excl)
+{
+	struct lk_rwlock *l = &w->ip->vfs.i_rwsem;
+
+	w->excl = excl;
+	if (!w->nowait) {
+		if (excl)
+			lk_wrlock(l);
+		else
+			lk_rdlock(l);
+		return 0;
+	}
+	return (excl ? lk_trywrlock(l) : lk_tryrdlock(l)) ? 0 : -EAGAIN;
+}
+
+static void rwsem_unlock(struct write_req *w)
+{
+	lk_rw_unlock(&w->ip->vfs.i_rwsem);
+}
+
+/* The bytes between the old end of file and a write beyond it become zeros. */
+static int zero_gap(struct write_req *w, uint64_t size)
+{
+	struct fs_inode *ip = w->ip;
+	int err;
+
+	assert(w->excl && w->iocb->ki_pos > size);
+	if (w->nowait)
+		return -EAGAIN;
+	lk_wrlock(&ip->vfs.i_mapping.invalidate_lock);
+	err = fs_zero_bytes(ip, size, w->iocb->ki_pos, NULL);
+	lk_rw_unlock(&ip->vfs.i_mapping.invalidate_lock);
+	return err;
+}
+
+static bool is_inline(struct fs_inode *ip)
+{
+	bool res;
+
+	lk_lock(&ip->extlock);
+	res = ip->data_fmt == OD_DATA_INLINE;
+	lk_unlock(&ip->extlock);
+	return res;
+}
+
+/* What every write must pass before it changes anything. Returns 0, or 1: nothing left to write. */
+static int write_checks(struct write_req *w)
+{
+	struct fs_inode *ip = w->ip;
+	const uint64_t size = i_size_read(&ip->vfs);
+	int err;
+
+	err = fs_file_may_change(ip, w->append);
+	if (err)
+		return err;
+	if (w->append)
+		w->iocb->ki_pos = size;
+	if (w->iocb->ki_pos >= OD_FILE_SIZE_MAX)
+		return -EFBIG;
+	w->from->count = MIN(w->from->count, OD_FILE_SIZE_MAX - w->iocb->ki_pos);
+	/* The kernel's own writeback never grows a file: what lies past EOF is not data. */
+	if (w->iocb->ki_flags & IOCB_FAULT) {
+		if (w->iocb->ki_pos >= size)
+			return 1;
+		w->from->count = MIN(w->from->count, size - w->iocb->ki_pos);
+	} else if (w->ctx->flags & FS_KILL_SUIDGID) {
+		if (!w->excl && fs_has_priv(ip))
+			return -EBUSY;
+		err = w->excl ? fs_kill_priv(w->ctx, ip, false) : 0;
+		if (err)
+			return err;
+	}
+	return fs_file_touch(ip, w->ctx_flags);
+}
+
+/* i_rwsem exclusive. */
+static int64_t buffered_locked(struct write_req *w)
+{
+	struct fs_inode *ip = w->ip;
+	uint64_t size;
+	int err;
+
+	w->cached = true;
+	err = write_checks(w);
+	if (err)
+		return err == 1 ? 0 : err;
+	err = fs_inline_prepare(ip, w->iocb->ki_pos + w->from->count, w->ctx_flags);
+	if (err)
+		return err;
+	size = i_size_read(&ip->vfs);
+	if (w->iocb->ki_pos > size) {
+		/* Direct writes in flight may still move the end of file. */
+		if (w->nowait)
+			return -EAGAIN;
+		inode_dio_wait(&ip->vfs);
+		size = i_size_read(&ip->vfs);
+	}
+	if (w->iocb->ki_pos > size && !is_inline(ip)) {
+		err = zero_gap(w, size);
+		if (err)
+			return err;
+	}
+	return iomap_file_buffered_write(w->iocb, w->from, &fs_write_iomap_ops,
+					 &fs_iomap_write_ops, NULL);
+}
+
+static int64_t write_buffered(struct write_req *w)
+{
+	int64_t ret;
+	int err;
+
+	err = rwsem_lock(w, true);
+	if (err)
+		return err;
+	ret = buffered_locked(w);
+	rwsem_unlock(w);
+	return ret;
+}
+
+/* ---- Direct -------------------------------------------------------------------------------- */
+
+/* What direct I/O cannot do goes through the cache, and out of it again. */
+static int64_t write_fallback(struct write_req *w)
+{
+	struct address_space *m = &w->ip->vfs.i_mapping;
+	uint64_t start;
+	int64_t ret;
+	int err;
+
+	if (w->nowait)
+		return -EAGAIN;
+	ret = write_buffered(w);
+	if (ret <= 0)
+		return ret;
+	start = w->iocb->ki_pos - (uint64_t)ret;
+	err = filemap_write_and_wait_range(m, start, w->iocb->ki_pos - 1);
+	if (err)
+		return err;
+	invalidate_mapping_pages(m, start, w->iocb->ki_pos - 1);
+	return ret;
+}
+
+static int64_t direct_exclusive(struct write_req *w, unsigned dio_flags)
+{
+	struct fs_inode *ip = w->ip;
+	uint64_t size;
+	int64_t ret;
+	int err;
+
+	err = rwsem_lock(w, true);
+	if (err)
+		return err;
+	if (w->nowait && atomic_load(&ip->vfs.i_dio_count)) {
+		ret = -EAGAIN;
+		goto out_unlock;
+	}
+	/* Others in flight may move EOF, or zero the block whose other part we write. */
+	inode_dio_wait(&ip->vfs);
+	ret = write_checks(w);
+	if (ret) {
+		ret = ret == 1 ? 0 : ret;
+		goto out_unlock;
+	}
+	size = i_size_read(&ip->vfs);
+	if (size == 0 && is_inline(ip))
+		ret = fs_inline_expand(ip, w->ctx_flags);
+	if (!ret && w->iocb->ki_pos > size && !is_inline(ip))
+		ret = zero_gap(w, size);
+	if (!ret)
+		ret = iomap_dio_rw(w->iocb, w->from, &fs_dwrite_iomap_ops, &fs_dio_write_ops,
+				   dio_flags, NULL, 0);
+out_unlock:
+	rwsem_unlock(w);
+	return ret;
+}
+
+/* -EBUSY: this one needs the file alone. */
+static int64_t direct_shared(struct write_req *w, unsigned dio_flags)
+{
+	struct fs_inode *ip = w->ip;
+	int64_t ret;
+
+	ret = rwsem_lock(w, false);
+	if (ret)
+		return ret;
+	if (w->append || w->iocb->ki_pos + w->from->count > i_size_read(&ip->vfs)) {
+		ret = -EBUSY;
+		goto out_unlock;
+	}
+	ret = write_checks(w);
+	if (ret) {
+		ret = ret == 1 ? 0 : ret;
+		goto out_unlock;
+	}
+	ret = iomap_dio_rw(w->iocb, w->from, &fs_dwrite_iomap_ops, &fs_dio_write_ops, dio_flags,
+			   NULL, 0);
+	if (ret == -EAGAIN && !w->nowait && (dio_flags & IOMAP_DIO_OVERWRITE_ONLY))
+		ret = -EBUSY;
+out_unlock:
+	rwsem_unlock(w);
+	return ret;
+}
+
+static int64_t write_direct(struct write_req *w)
+{
+	struct fs_inode *ip = w->ip;
+	const uint64_t bits = w->iocb->ki_pos | w->from->count;
+	const bool whole_blocks = (bits & (ip->fs->block_size - 1)) == 0;
+	const size_t count = w->from->count;
+	int64_t ret, more;
+
+	if (bits & (ip->fs->idev->logical_block - 1))
+		return write_fallback(w);
+	ret = direct_shared(w, whole_blocks ? 0 : IOMAP_DIO_OVERWRITE_ONLY);
+	if (ret == -EBUSY)
+		ret = direct_exclusive(w, whole_blocks ? 0 : IOMAP_DIO_FORCE_WAIT);
+	if (ret == -ENOTBLK)
+		return write_fallback(w);
+	if (ret <= 0 || (size_t)ret == count || w->from->count == 0)
+		return ret;
+	/* It stopped where only the cache can go on. */
+	more = write_fallback(w);
+	return more < 0 ? ret : ret + more;
+}
+
+int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *from, bool append)
+{
+	struct fs_inode *ip = FS_I(iocb->ki_inode);
+	struct write_req w = { .ctx = ctx, .ip = ip, .iocb = iocb, .from = from, .append = append };
+	const bool fault = iocb->ki_flags & IOCB_FAULT;
+	const size_t asked = from->count;
+	int64_t ret;
+	int err;
+
+	if (!fs_is_reg(ip))
+		return S_ISDIR(ip->mode) ? -EISDIR : -EINVAL;
+	if (ctx->flags & FS_NOWAIT)
+		iocb->ki_flags |= IOCB_NOWAIT;
+	w.nowait = iocb->ki_flags & IOCB_NOWAIT;
+	w.ctx_flags = w.nowait ? FS_NOWAIT : 0;
+	iocb->ki_flags |= IOCB_WRITE;
+	if (ip->flags & OD_FL_SYNC)
+		iocb->ki_flags |= IOCB_DSYNC | IOCB_SYNC;
+	if (asked == 0)
+		return 0;
+	/* Making it durable sleeps: not begun where that is not allowed. */
+	if (w.nowait && (iocb->ki_flags & IOCB_DSYNC))
+		return -EAGAIN;
+	err = fs_start_change(ip->fs, w.ctx_flags);
+	if (err)
+		return err;
+	ret = iocb->ki_flags & IOCB_DIRECT ? write_direct(&w) : write_buffered(&w);
+	fs_end_change(ip->fs);
+	if (ret > 0 && w.cached && (iocb->ki_flags & IOCB_DSYNC)) {
+		err = fs_sync_range(ip, iocb->ki_pos - (uint64_t)ret, iocb->ki_pos - 1,
+				    !(iocb->ki_flags & IOCB_SYNC));
+		if (err)
+			return err;
+	}
+	return fault && ret >= 0 ? (int64_t)asked : ret;
+}
