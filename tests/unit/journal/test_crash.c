@@ -57,6 +57,34 @@ START_TEST(test_torn_tail)
 }
 END_TEST
 
+/* A block of the record that is sound by itself, but not the one that was committed. */
+START_TEST(test_chain_binds_record)
+{
+	struct jnl_stats st;
+	struct jnl_handle *h;
+	struct jt t;
+	char *rev;
+
+	jt_init(&t);
+	jt_open(&t);
+	h = jt_start(&t, 1);
+	jt_create(&t, h, 1, 11);
+	jnl_forget(h, jt_mblk(9));
+	jnl_stop(h);
+	jt_commit(&t);
+	jt_die(&t);
+	rev = (char *)bd_mem_base(t.mem) + (JT_JNL_START + 1 + 2) * 4096ull;
+	ck_assert_uint_eq(le32_get(((struct od_hdr *)rev)->magic), OD_MAGIC_JREV);
+	rev[OD_HDR_SIZE] ^= 1;
+	od_seal(rev, le64_get(((struct od_hdr *)rev)->seq));
+	jt_open(&t);
+	jnl_get_stats(t.j, &st);
+	ck_assert_uint_eq(st.replayed_transactions, 0);
+	ck_assert_int_eq(jt_close(&t), 0);
+	jt_fini(&t);
+}
+END_TEST
+
 /*
  * J5: with the middle one of three transactions rotten, the third lies whole behind the
  * end. New transactions of the same shape on top must not bring it back.
@@ -151,25 +179,89 @@ END_TEST
 /* A revoke that is not committed means nothing: the block is still the old one's. */
 START_TEST(test_uncommitted_revoke)
 {
+	struct jnl_stats st = { 0 };
+	struct jnl_handle *h;
 	struct jt t;
 
+	jt_init(&t);
+	if (_i == 1)
+		t.params.commit_interval_ms = 20; /* checkpoints when idle for 40 ms */
+	jt_open(&t);
+	jt_put(&t, 1, 11, true);
+	jt_commit(&t);
+	h = jt_start(&t, 2);
+	jnl_forget(h, jt_mblk(1));
+	jt_create(&t, h, 1, 12);
+	jnl_forget(h, jt_mblk(1));
+	/* The checkpoint moves the tail meanwhile: 11 must be in its place by then. */
+	for (int i = 0; _i == 1 && i < 500 && (!st.checkpointed || st.log_free < st.log_blocks); i++) {
+		usleep(10000);
+		jnl_get_stats(t.j, &st);
+	}
+	jnl_abort(t.j, -EIO, "power cut");
+	jnl_stop(h);
+	jt_close(&t);
+	jt_open(&t);
+	ck_assert_uint_eq(jt_read(&t, 1), 11);
+	ck_assert_int_eq(jt_close(&t), 0);
+	jt_fini(&t);
+}
+END_TEST
+
+struct gate {
+	_Atomic int reached, open;
+};
+
+static void hold_checkpoint(const char *name, void *site_arg, void *arg)
+{
+	struct gate *gate = arg;
+
+	atomic_store(&gate->reached, 1);
+	while (!atomic_load(&gate->open))
+		usleep(1000);
+}
+
+static void *checkpoint_main(void *arg)
+{
+	struct jt *t = arg;
+
+	ck_assert_int_eq(jnl_checkpoint(t->j), 0);
+	return NULL;
+}
+
+/*
+ * J6: an old image is on its way to its place while the block is freed. The commit of
+ * the free has to wait for it, or it could land on the data of the next owner.
+ */
+START_TEST(test_revoke_waits_for_checkpoint)
+{
+	struct gate gate = { 0 };
+	pthread_t th;
+	struct jt t;
+	jnl_tid_t tid;
+
+	if (!IOMAPFS_DEBUG)
+		return;
 	jt_init(&t);
 	jt_open(&t);
 	jt_put(&t, 1, 11, true);
 	jt_commit(&t);
+	ck_assert_int_eq(hook_install("journal:checkpoint", hold_checkpoint, &gate), 0);
+	ck_assert_int_eq(pthread_create(&th, NULL, checkpoint_main, &t), 0);
+	while (!atomic_load(&gate.reached))
+		usleep(1000);
 	forget(&t, 1);
-	if (_i == 1) {
-		/* Everything that is committed goes to its place meanwhile: so does 11. */
-		struct jnl_handle *h = jt_start(&t, 1);
-
-		jt_create(&t, h, 1, 12);
-		jnl_forget(h, jt_mblk(1));
-		jnl_stop(h);
-	}
-	jt_die(&t);
-	jt_open(&t);
-	ck_assert_uint_eq(jt_read(&t, 1), 11);
+	tid = jnl_running_tid(t.j);
+	jnl_commit_async(t.j, tid);
+	usleep(50000);
+	ck_assert(!jnl_tid_committed(t.j, tid));
+	atomic_store(&gate.open, 1);
+	ck_assert_int_eq(jnl_commit_wait(t.j, tid, NULL), 0);
+	write_data(&t, 1, 0xdd);
+	pthread_join(th, NULL);
+	hook_remove("journal:checkpoint");
 	ck_assert_int_eq(jt_close(&t), 0);
+	ck_assert(is_data(&t, 1, 0xdd));
 	jt_fini(&t);
 }
 END_TEST
@@ -435,11 +527,13 @@ int main(void)
 	log_set_sink(quiet, NULL);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, test_torn_tail);
+	tcase_add_test(tc, test_chain_binds_record);
 	tcase_add_test(tc, test_no_stale_successor);
 	tcase_add_loop_test(tc, test_revoke_then_data, 0, 2);
 	tcase_add_loop_test(tc, test_uncommitted_revoke, 0, 2);
 	tcase_add_loop_test(tc, test_revoke_then_create, 0, 2);
 	tcase_add_test(tc, test_create_then_forget);
+	tcase_add_test(tc, test_revoke_waits_for_checkpoint);
 	tcase_add_test(tc, test_many_revokes);
 	tcase_add_test(tc, test_stress);
 	tcase_add_test(tc, test_random_cuts);

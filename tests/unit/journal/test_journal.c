@@ -130,6 +130,37 @@ START_TEST(test_credits)
 }
 END_TEST
 
+/* J3, J7: the requests themselves, in their order and with their flags. */
+START_TEST(test_order_of_requests)
+{
+	const uint64_t jsb_at = JT_JNL_START * 4096ull;
+	const uint64_t log_end = (JT_JNL_START + jnl_min_mblks()) * 4096ull;
+	const unsigned barrier = BD_PREFLUSH | BD_FUA;
+	const struct bd_trace_rec *recs;
+	struct jt t;
+	size_t n;
+
+	jt_init(&t);
+	ck_assert_int_eq(bd_trace_create(t.mem, NULL, &t.dev), 0);
+	jt_open(&t);
+	bd_trace_reset(t.dev);
+	jt_put(&t, 1, 11, true);
+	ck_assert_int_eq(jnl_checkpoint(t.j), 0);
+	n = bd_trace_get(t.dev, &recs);
+	/* DESC and image in one write, COMMIT, the block in its place, the superblock. */
+	ck_assert_uint_eq(n, 4);
+	ck_assert(recs[0].offset > jsb_at && recs[0].offset < log_end);
+	ck_assert_uint_eq(recs[0].len, 2 * 4096);
+	ck_assert_uint_eq(recs[1].offset, recs[0].offset + 2 * 4096);
+	ck_assert_uint_eq(recs[1].flags & barrier, barrier);
+	ck_assert_uint_eq(recs[2].offset, jt_mblk(1) * 4096);
+	ck_assert_uint_eq(recs[3].offset, jsb_at);
+	ck_assert_uint_eq(recs[3].flags & barrier, barrier);
+	ck_assert_int_eq(jt_close(&t), 0);
+	jt_fini(&t);
+}
+END_TEST
+
 struct counted_cb {
 	struct jnl_commit_cb cb;
 	int calls, error;
@@ -401,6 +432,7 @@ int main(void)
 	tcase_add_test(tc, test_commit_reopen);
 	tcase_add_test(tc, test_replay_and_uncommitted);
 	tcase_add_test(tc, test_checkpoint_writes_committed_image);
+	tcase_add_test(tc, test_order_of_requests);
 	tcase_add_test(tc, test_credits);
 	tcase_add_test(tc, test_callbacks);
 	tcase_add_test(tc, test_timer_commits);
