@@ -11,7 +11,8 @@
  *
  * Order with other locks: an open handle has rank LK_TRANS. jnl_start waits for log
  * space and for a commit that is closing the running transaction, so it must be
- * called with no lock of a higher rank held.
+ * called with no lock of a higher rank held. The same goes for jnl_commit_wait and
+ * jnl_checkpoint (a commit waits for all open handles); debug builds check it.
  */
 #ifndef IOMAPFS_JOURNAL_H
 #define IOMAPFS_JOURNAL_H
@@ -99,10 +100,16 @@ bool jnl_tid_committed(struct jnl *j, jnl_tid_t tid);
 /* Commit, then write every committed buffer to its place and empty the log. */
 int jnl_checkpoint(struct jnl *j);
 
-/* Stop all changes for good; later calls return -EROFS, waiters get err. Any context. */
+/*
+ * Stop all changes for good; later calls return -EROFS, waiters get err. Any context
+ * without a lock of rank LK_JNL or above.
+ */
 void jnl_abort(struct jnl *j, int err, const char *why);
 bool jnl_aborted(const struct jnl *j);
-/* Called once, from the aborting thread, so that the file system can turn read-only. */
+/*
+ * Called once, from the aborting thread with the locks it holds and before waiters
+ * wake, so that the file system can turn read-only. Must not call back into the journal.
+ */
 void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err), void *arg);
 
 void jnl_get_stats(struct jnl *j, struct jnl_stats *st);

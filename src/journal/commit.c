@@ -446,6 +446,12 @@ int jnl_commit_wait(struct jnl *j, jnl_tid_t tid, bool *flushed)
 		*flushed = false;
 	if (j->readonly)
 		return 0;
+	/*
+	 * A commit waits for every open handle, so this waits for the locks their owners
+	 * wait for: it has the place of a handle in the lock order, and checks it.
+	 */
+	lk_virtual_acquire(LK_TRANS, "jnl_commit_wait");
+	lk_virtual_release(LK_TRANS, "jnl_commit_wait");
 	lk_lock(&j->lock);
 	flushes = j->flush_started;
 	assert(tid <= j->running->tid);
