@@ -124,6 +124,11 @@ jnl_tid_t jnl_handle_tid(const struct jnl_handle *h)
 	return h->trans->tid;
 }
 
+struct jnl *jnl_handle_journal(const struct jnl_handle *h)
+{
+	return h->j;
+}
+
 jnl_tid_t jnl_stop(struct jnl_handle *h)
 {
 	struct jnl *j = h->j;
