@@ -82,8 +82,7 @@
 	X(ORPHAN_CLEAN, 4, NOTE, "orphans wait for the next mount though the journal is clean") \
 	/* Pass 5: space */ \
 	X(SPACE_CLAIMED_TWICE, 5, ERROR, "space is accounted for twice") \
-	X(SPACE_LOST, 5, ERROR, "space is neither free nor in use") \
-	X(CLUSTER_TORN, 5, ERROR, "a metadata cluster is partly in other use")
+	X(SPACE_LOST, 5, ERROR, "space is neither free nor in use")
 
 #define CHK_ENUM(name, pass, severity, text) CHK_P_##name,
 enum chk_code { CHK_PROBLEMS(CHK_ENUM) CHK_P_NR };
@@ -100,7 +99,7 @@ enum chk_use {
 	CHK_JNL,
 	CHK_FREE,
 	CHK_DATA,
-	CHK_META,      /* these three share clusters: META .. RESERVE */
+	CHK_META,
 	CHK_SLOT_FREE,
 	CHK_RESERVE,
 	CHK_USE_NR,

@@ -135,11 +135,6 @@ static void lost(struct chk *c, uint64_t start, uint64_t end)
 	}
 }
 
-static bool is_metadata(enum chk_use use)
-{
-	return use >= CHK_META && use <= CHK_RESERVE;
-}
-
 static void count_use(struct chk *c, const struct chk_range *r)
 {
 	const uint64_t bytes = (r->end - r->start) << CHK_UNIT_SHIFT;
@@ -152,32 +147,17 @@ static void count_use(struct chk *c, const struct chk_range *r)
 		c->res->meta_blocks += bytes >> OD_MBLK_SHIFT;
 }
 
-/*
- * All space is claimed now: what was not is lost, and where metadata borders on something
- * else there must be the edge of a cluster.
- */
+/* All space is claimed now: what was not is lost. */
 void chk_pass5(struct chk *c)
 {
-	const uint64_t cluster_units = 1ull << (c->od.cluster_shift - CHK_UNIT_SHIFT);
+	const uint64_t end = c->od.nr_blocks << (c->od.block_shift - CHK_UNIT_SHIFT);
 	uint64_t at = 0;
-	bool meta_before = false;
 	struct chk_range *r;
 
 	RB_FOREACH(r, chk_space, &c->space) {
-		const bool meta = is_metadata(r->use);
-
-		if (r->start > at) {
-			lost(c, at, r->start);
-			meta_before = false;
-		}
-		if (meta != meta_before && r->start == at && !IS_ALIGNED(at, cluster_units)) {
-			chk_at(c, "metadata block %llu", (unsigned long long)(at / CHK_MBLK_UNITS));
-			chk_raise(c, CHK_P_CLUSTER_TORN, "%s", "");
-		}
+		lost(c, at, r->start);
 		count_use(c, r);
-		meta_before = meta;
 		at = r->end;
 	}
-	if (at < c->od.nr_blocks << (c->od.block_shift - CHK_UNIT_SHIFT))
-		lost(c, at, c->od.nr_blocks << (c->od.block_shift - CHK_UNIT_SHIFT));
+	lost(c, at, end);
 }
