@@ -2,6 +2,7 @@
 /* The in-core side of a file: set up and torn down with its inode, opened and released. */
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "extent.h"
 
@@ -144,19 +145,27 @@ int fs_open(struct fs_ctx *ctx, struct fs_inode *ip, unsigned open_flags, struct
 struct trim_work {
 	struct work work;
 	struct fs_inode *ip; /* referenced */
+	unsigned tries;
 };
+#define TRIM_TRIES 100u
 
+/*
+ * Only tries the lock: a writer that holds it may be waiting for this pool to run dry
+ * (space_reserve_or_flush). A file that stays busy is somebody else's to trim.
+ */
 static void trim_fn(struct work *w)
 {
 	struct trim_work *t = container_of(w, struct trim_work, work);
 	struct fs_inode *ip = t->ip;
 
-	lk_wrlock(&ip->vfs.i_rwsem);
-	if (atomic_load(&ip->writers) == 0)
-		fs_trim_eofblocks_locked(ip);
-	lk_rw_unlock(&ip->vfs.i_rwsem);
-	fs_iput(ip);
+	if (atomic_load(&ip->writers) == 0 && fs_trim_eofblocks(ip) == -EAGAIN &&
+	    ++t->tries < TRIM_TRIES) {
+		usleep(1000);
+		work_queue(ip->fs->bg_pool, w);
+		return;
+	}
 	free(t);
+	fs_iput(ip);
 }
 
 /* Without memory for it the trim is left to the file's eviction. */

@@ -90,7 +90,9 @@ static int truncate_forget(struct fs_inode *ip)
 		err = ext_tx_begin(ip, EXT_TX_HARD, orphan_credits(ip->fs), &tx);
 	if (err)
 		return err;
-	err = orphan_del(tx.h, ip);
+	/* Unlinked meanwhile, it stays listed, as that. */
+	if (!(atomic_load(&ip->state) & FS_I_ORPHAN))
+		err = orphan_del(tx.h, ip);
 	tx.dirty = true;
 	ext_tx_end(ip, &tx);
 	return err;
