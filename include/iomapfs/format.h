@@ -447,6 +447,8 @@ void od_inodes_init(void *block, const uint8_t meta_uuid[16], uint64_t mblk);
 const char *od_verify_hdr(const struct od_ctx *c, const void *block, uint32_t magic, uint64_t mblk,
 			  uint64_t owner);
 /* All that one block can tell alone, header included. check_crc false: before a write. */
+/* Superblock copy at mblk, judged against the file system that c describes. */
+const char *od_verify_sb(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_ag(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_btree(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);

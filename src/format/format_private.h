@@ -9,8 +9,6 @@
 /* od_verify_hdr, with the checksum left out for a block that is not sealed yet. */
 const char *od_verify_hdr_part(const struct od_ctx *c, const void *block, uint32_t magic,
 			       uint64_t mblk, uint64_t owner, bool check_crc);
-/* Superblock copy at mblk, judged against the file system that c describes. */
-const char *od_verify_sb(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 /* A root outside its node: level in bounds, address possible, an empty one all zero. */
 const char *od_verify_root(const struct od_ctx *c, const struct od_root *root);
 /* Record i of an extent list or leaf after one that ended at file block *next; advances it. */

@@ -134,6 +134,9 @@ struct ag_extent busy_trim(struct fs_ag *ag, uint64_t start, uint64_t len, uint6
 bool busy_reusable(struct fs_ag *ag, uint64_t start, uint64_t len);
 /* It does: no longer busy. `spare` is a node for a split, freed if not needed. */
 void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare);
+/* Keep everybody off free blocks while they are discarded (fs_trim). False: no memory. */
+bool busy_hold(struct fs_ag *ag, uint64_t start, uint64_t len, struct cds_list_head *held);
+void busy_unhold(struct fs_ag *ag, struct cds_list_head *held);
 void busy_free_all(struct fs_ag *ag);
 
 /* space.c */

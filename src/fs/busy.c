@@ -242,6 +242,33 @@ void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext 
 	free(spare);
 }
 
+bool busy_hold(struct fs_ag *ag, uint64_t start, uint64_t len, struct cds_list_head *held)
+{
+	struct busy_ext *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return false;
+	e->start = start;
+	e->len = len;
+	e->discarding = true;
+	lk_lock(&ag->cnt_lock);
+	ext_insert(ag, e, held);
+	ag_update_usable(ag);
+	lk_unlock(&ag->cnt_lock);
+	return true;
+}
+
+void busy_unhold(struct fs_ag *ag, struct cds_list_head *held)
+{
+	struct busy_ext *e, *tmp;
+
+	lk_lock(&ag->cnt_lock);
+	cds_list_for_each_entry_safe(e, tmp, held, batch)
+		ext_remove(ag, e);
+	ag_update_usable(ag);
+	lk_unlock(&ag->cnt_lock);
+}
+
 void busy_free_all(struct fs_ag *ag)
 {
 	/* The journal is closed: every batch has had its callback, with an error if need be. */

@@ -88,6 +88,7 @@ struct fs {
 	struct lk_mutex rename_lock;   /* LK_FS_RENAME */
 	_Atomic bool shutdown;
 	_Atomic bool readonly;
+	bool mounted_readonly;         /* [c] the journal was opened so */
 	struct space *space;           /* space.c: global counters */
 	struct icache *icache;         /* icache.c */
 	struct fs_bg *bg;              /* super.c: periodic thread */
@@ -99,7 +100,7 @@ struct fs {
 /*
  * Every operation that changes something brackets itself with these two, outermost, once
  * (not nested; background work that fs_remount waits for does without). Shared freeze_lock;
- * -EROFS, -EIO after a shutdown, -EAGAIN (flags & FS_NOWAIT).
+ * -EROFS (also after a shutdown), -EAGAIN (flags & FS_NOWAIT).
  */
 int fs_start_change(struct fs *fs, unsigned flags);
 void fs_end_change(struct fs *fs);

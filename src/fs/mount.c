@@ -1,3 +1,264 @@
 /* SPDX-License-Identifier: MIT */
-/* Mount and unmount. */
-#include "iomapfs/fs.h"
+/* Mount and unmount: every part is made in one order and ended in the other. */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "super.h"
+
+#define MEMORY_DEFAULT (256ull << 20)
+#define MEMORY_MIN     (16ull << 20)
+#define FOLIO_MIN      (8ull << 20)
+#define COMMIT_DEFAULT_MS 5000u
+#define DIRTY_EXPIRE_NS (5ull * 1000000000)
+
+static const char *dev_name(const struct bd *bd)
+{
+	return bd->name ? bd->name : "device";
+}
+
+/* ---- What is allowed ------------------------------------------------------------------------ */
+
+static int check_options(struct bd *bd, const struct fs_mount_opts *o, struct fs_error *err)
+{
+	if (o->norecovery && !o->readonly) {
+		fs_error_set(err, "norecovery works only together with ro");
+		return -EINVAL;
+	}
+	if (bd->info.readonly && !o->readonly) {
+		fs_error_set(err, "%s can not be written: mount it with -o ro", dev_name(bd));
+		return -EROFS;
+	}
+	return 0;
+}
+
+static int check_features(struct fs *fs, struct fs_error *err)
+{
+	uint64_t bits;
+	const char *word;
+
+	switch (od_features_check(&fs->sb, &bits, &word)) {
+	case OD_MOUNT_RW:
+		return 0;
+	case OD_MOUNT_RO_ONLY:
+		if (fs->opts.readonly)
+			return 0;
+		fs_error_set(err, "%s uses features this version can only read (%s %#llx): mount it "
+			     "with -o ro, or use a newer iomapfs",
+			     dev_name(fs->bd), word, (unsigned long long)bits);
+		return -EOPNOTSUPP;
+	default:
+		fs_error_set(err, "%s uses features this version does not know (%s %#llx): use a "
+			     "newer iomapfs", dev_name(fs->bd), word, (unsigned long long)bits);
+		return -EOPNOTSUPP;
+	}
+}
+
+static void set_options(struct fs *fs, const struct fs_mount_opts *opts)
+{
+	fs->opts = *opts;
+	if (!fs->opts.commit_interval_ms)
+		fs->opts.commit_interval_ms = COMMIT_DEFAULT_MS;
+	if (!fs->opts.memory_bytes)
+		fs->opts.memory_bytes = MEMORY_DEFAULT;
+	fs->opts.memory_bytes = MAX(fs->opts.memory_bytes, MEMORY_MIN);
+	if (fs->opts.errors == FS_ERRORS_DEFAULT)
+		fs->opts.errors = fs->sb.errors_behaviour == 1 ? FS_ERRORS_CONTINUE :
+								  FS_ERRORS_REMOUNT_RO;
+	atomic_store(&fs->readonly, fs->opts.readonly);
+	fs->mounted_readonly = fs->opts.readonly;
+}
+
+/* ---- Parts -------------------------------------------------------------------------------------- */
+
+/* Of the memory: an eighth each for metadata and inodes, the rest for contents. */
+static int make_caches(struct fs *fs)
+{
+	uint64_t mem = fs->opts.memory_bytes;
+	uint64_t folios = MAX(mem - mem / 4, FOLIO_MIN);
+	struct folio_cache_params p = {
+		.limit_bytes = folios,
+		.dirty_background_bytes = folios / 8,
+		.dirty_limit_bytes = folios / 2,
+		.dirty_expire_ns = DIRTY_EXPIRE_NS,
+		.nr_flushers = 2,
+	};
+	int err = buf_cache_create(fs->bd, &fs->od, mem / 8, &fs->bc);
+
+	if (!err)
+		err = folio_cache_create(&p, &fs->fc);
+	if (!err)
+		err = icache_create(fs, mem / 8 / sizeof(struct fs_inode));
+	return err;
+}
+
+static unsigned nr_workers(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 2 ? 2 : n > 8 ? 8 : (unsigned)n;
+}
+
+static int make_workers(struct fs *fs)
+{
+	int err = work_pool_create("iomapfs-ioend", nr_workers(), &fs->ioend_pool);
+
+	if (!err)
+		err = work_pool_create("iomapfs-work", 2, &fs->bg_pool);
+	if (!err)
+		iomap_dio_set_workers(fs->ioend_pool);
+	return err;
+}
+
+static int open_journal(struct fs *fs, struct fs_error *err)
+{
+	struct jnl_params p = {
+		.commit_interval_ms = fs->opts.commit_interval_ms,
+		.readonly = fs->opts.readonly,
+		.norecovery = fs->opts.norecovery,
+	};
+	struct jnl_stats st;
+	int ret = jnl_open(fs->bd, fs->bc, &fs->od, &p, &fs->jnl);
+
+	if (ret) {
+		fs_error_set(err, "the journal of %s can not be opened: %s", dev_name(fs->bd),
+			     strerror(-ret));
+		return ret;
+	}
+	jnl_set_abort_fn(fs->jnl, fs_journal_aborted, fs);
+	jnl_get_stats(fs->jnl, &st);
+	if (st.replayed_transactions)
+		log_info("%s: replayed %llu transactions of the journal%s", dev_name(fs->bd),
+			 (unsigned long long)st.replayed_transactions,
+			 fs->opts.readonly ? " in memory" : "");
+	return 0;
+}
+
+/* The root must be there, and finishing orphans needs everything else in place. */
+static int check_root(struct fs *fs, struct fs_error *err)
+{
+	struct fs_inode *root;
+	int ret = fs_iget(fs, FS_ROOT_INO, 0, &root);
+
+	if (!ret && !S_ISDIR(root->mode)) {
+		fs_iput(root);
+		ret = -EFSCORRUPTED;
+	} else if (!ret) {
+		fs_iput(root);
+	}
+	if (ret)
+		fs_error_set(err, "the root directory of %s can not be read (%s): run fsck.iomapfs",
+			     dev_name(fs->bd), strerror(-ret));
+	return ret;
+}
+
+static int make_all(struct fs *fs, struct fs_error *err)
+{
+	int ret = make_caches(fs);
+
+	if (!ret)
+		ret = make_workers(fs);
+	if (!ret)
+		ret = iodev_fs_create(fs);
+	if (!ret)
+		ret = space_init(fs);
+	if (ret)
+		return ret;
+	ret = open_journal(fs, err);
+	if (ret)
+		return ret;
+	ret = ag_load_all(fs);
+	if (ret) {
+		fs_error_set(err, "an allocation group of %s can not be read (%s): run fsck.iomapfs",
+			     dev_name(fs->bd), strerror(-ret));
+		return ret;
+	}
+	ret = check_root(fs, err);
+	if (!ret && !fs->opts.readonly)
+		ret = orphan_recover(fs);
+	return ret ? ret : fs_bg_start(fs);
+}
+
+/* Ends whatever make_all has made. */
+static int end_all(struct fs *fs)
+{
+	int err = 0, ret;
+
+	fs_bg_stop(fs);
+	if (fs->icache) {
+		icache_shrink(fs, true);
+		if (fs->bg_pool)
+			work_pool_drain(fs->bg_pool);
+	}
+	if (fs->jnl)
+		err = jnl_close(fs->jnl);
+	/* The last commit may have queued discards; their extents are busy until then. */
+	if (fs->bg_pool)
+		work_pool_destroy(fs->bg_pool);
+	if (fs->ioend_pool)
+		work_pool_destroy(fs->ioend_pool);
+	ag_unload_all(fs);
+	icache_destroy(fs);
+	space_destroy(fs);
+	if (fs->fc)
+		folio_cache_destroy(fs->fc);
+	if (fs->bc)
+		buf_cache_destroy(fs->bc);
+	iodev_fs_destroy(fs);
+	ret = fs->opts.readonly ? 0 : bd_flush(fs->bd);
+	lk_mutex_destroy(&fs->rename_lock);
+	lk_rw_destroy(&fs->freeze_lock);
+	free(fs);
+	return err ? err : ret;
+}
+
+int fs_mount(struct bd *bd, const struct fs_mount_opts *opts, struct fs **out, struct fs_error *err)
+{
+	struct fs *fs = calloc(1, sizeof(*fs));
+	int ret;
+
+	memset(err, 0, sizeof(*err));
+	if (!fs)
+		return -ENOMEM;
+	ret = check_options(bd, opts, err);
+	if (!ret)
+		ret = fs_sb_read(bd, &fs->sb, err);
+	if (ret) {
+		free(fs);
+		return ret;
+	}
+	fs->bd = bd;
+	fs->block_shift = fs->sb.block_shift;
+	fs->block_size = 1u << fs->block_shift;
+	od_ctx_init(&fs->od, &fs->sb);
+	lk_rw_init(&fs->freeze_lock, LK_FS_MOUNT, "freeze");
+	lk_mutex_init(&fs->rename_lock, LK_FS_RENAME, "rename");
+	set_options(fs, opts);
+	ret = check_features(fs, err);
+	if (!ret)
+		ret = make_all(fs, err);
+	if (ret) {
+		if (!err->text[0])
+			fs_error_set(err, "%s can not be mounted: %s", dev_name(bd), strerror(-ret));
+		end_all(fs);
+		return ret;
+	}
+	*out = fs;
+	return 0;
+}
+
+int fs_unmount(struct fs *fs)
+{
+	struct bd *bd = fs->bd;
+	int err = 0, ret;
+
+	fs_bg_stop(fs);
+	if (!fs_is_readonly(fs)) {
+		err = fs_quiesce(fs);
+		/* What can not be written now never will be: let the inodes go without. */
+		if (err)
+			fs_shutdown(fs, "unmount could not write everything");
+	}
+	ret = end_all(fs);
+	bd_close(bd);
+	return err ? err : ret;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* Mount, superblock and background work: shared by mount.c, super.c, background.c, iodev.c. */
+#ifndef FS_SUPER_H
+#define FS_SUPER_H
+
+#include "ag.h"
+#include "icache.h"
+
+/* iodev.c */
+int iodev_fs_create(struct fs *fs);
+void iodev_fs_destroy(struct fs *fs);
+
+/* background.c: one thread that flushes old attributes and keeps the inode table small. */
+int fs_bg_start(struct fs *fs);
+void fs_bg_stop(struct fs *fs);
+
+/* superblock.c */
+/* Read the superblock, or a copy (warned about). Fills err with why not. */
+int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err);
+void fs_error_set(struct fs_error *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* super.c */
+/* The journal stopped: called once, from the thread that stopped it. */
+void fs_journal_aborted(void *fs, int err);
+/* Data, attributes, journal: everything that is dirty now. */
+int fs_write_everything(struct fs *fs);
+
+#endif

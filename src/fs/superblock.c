@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* Superblocks: finding a sound one at mount, and changing all of them (iomapctl tune). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "super.h"
+
+/* Group sizes tried when the first superblock tells nothing: powers of two. */
+#define PROBE_AG_SHIFT_MIN 20
+#define PROBE_AG_SHIFT_MAX 44
+/* Superblocks changed in one transaction. */
+#define TUNE_BATCH 64u
+
+void fs_error_set(struct fs_error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+}
+
+/* The copy of group 1, wherever it may be. 0, or -ENOENT. */
+static int probe_copies(struct bd *bd, void *block, struct sb_info *out, uint64_t *at)
+{
+	for (unsigned shift = PROBE_AG_SHIFT_MIN; shift <= PROBE_AG_SHIFT_MAX; shift++) {
+		struct sb_info sb;
+		uint64_t pos = 1ull << shift;
+
+		if (pos + OD_MBLK_SIZE > bd->info.size)
+			break;
+		if (bd_read(bd, pos, block, OD_MBLK_SIZE))
+			continue;
+		if (od_sb_decode(block, 1, bd->info.size, &sb))
+			continue;
+		/* An old file system's copy, at another distance, is not ours. */
+		if (sb.ag_blocks << sb.block_shift != pos)
+			continue;
+		*out = sb;
+		*at = pos;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static int explain(struct bd *bd, const char *test, struct fs_error *err)
+{
+	if (!strcmp(test, "bad-magic")) {
+		fs_error_set(err, "%s holds no iomapfs: make one with mkfs.iomapfs, or check the name",
+			     bd->name ? bd->name : "device");
+		return -EMEDIUMTYPE;
+	}
+	if (!strcmp(test, "device-too-small")) {
+		fs_error_set(err, "%s is smaller (%llu bytes) than the file system on it: "
+			     "give it back its size before mounting",
+			     bd->name ? bd->name : "device", (unsigned long long)bd->info.size);
+		return -ENOSPC;
+	}
+	fs_error_set(err, "the superblock of %s is damaged (%s) and no copy was found: "
+		     "restore the device from a backup",
+		     bd->name ? bd->name : "device", test);
+	return -EFSCORRUPTED;
+}
+
+int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err)
+{
+	void *block;
+	const char *test;
+	uint64_t at;
+	int ret;
+
+	if (bd->info.size < OD_MBLK_SIZE) {
+		fs_error_set(err, "%s is too small to hold an iomapfs",
+			     bd->name ? bd->name : "device");
+		return -EMEDIUMTYPE;
+	}
+	block = aligned_alloc(OD_MBLK_SIZE, OD_MBLK_SIZE);
+	if (!block)
+		return -ENOMEM;
+	ret = bd_read(bd, 0, block, OD_MBLK_SIZE);
+	test = ret ? "unreadable" : od_sb_decode(block, 0, bd->info.size, out);
+	if (test && strcmp(test, "device-too-small") != 0 &&
+	    probe_copies(bd, block, out, &at) == 0) {
+		log_warn("%s: the superblock at byte 0 is damaged (%s); using the copy of group 1 "
+			 "at byte %llu: run fsck.iomapfs", bd->name ? bd->name : "device", test,
+			 (unsigned long long)at);
+		test = NULL;
+		ret = 0;
+	}
+	if (ret)
+		fs_error_set(err, "the superblock of %s can not be read: %s",
+			     bd->name ? bd->name : "device", strerror(-ret));
+	else if (test)
+		ret = explain(bd, test, err);
+	free(block);
+	return ret;
+}
+
+/* ---- Label and uuid ------------------------------------------------------------------------ */
+
+static const struct buf_ops sb_buf_ops = {
+	.name = "superblock",
+	.magic = OD_MAGIC_SB,
+	.verify = od_verify_sb,
+};
+
+static int tune_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const struct sb_info *sb)
+{
+	struct buf *b;
+	int err = buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno,
+			   &sb_buf_ops, 0, &b);
+
+	/* A copy that was damaged is made anew from the one that the mount used. */
+	if (err == -EFSCORRUPTED)
+		err = buf_new(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno,
+			      &sb_buf_ops, &b);
+	if (err)
+		return err;
+	jnl_get_write(h, b);
+	od_sb_encode(sb, agno, b->data);
+	buf_put(b);
+	return 0;
+}
+
+int fs_tune(struct fs *fs, const char *label, const uint8_t uuid[16])
+{
+	struct sb_info sb;
+	int err;
+
+	if (label && strlen(label) > sizeof(sb.label) - 1)
+		return -ENAMETOOLONG;
+	err = fs_start_change(fs, 0);
+	if (err)
+		return err;
+	lk_lock(&fs->rename_lock);
+	sb = fs->sb;
+	if (label) {
+		memset(sb.label, 0, sizeof(sb.label));
+		memcpy(sb.label, label, strlen(label));
+	}
+	if (uuid)
+		memcpy(sb.uuid, uuid, sizeof(sb.uuid));
+	for (uint32_t i = 0; i < sb.nr_ags && !err; i += TUNE_BATCH) {
+		struct jnl_handle *h;
+
+		err = jnl_start(fs->jnl, TUNE_BATCH, 0, &h);
+		if (err)
+			break;
+		for (uint32_t k = i; k < MIN(i + TUNE_BATCH, sb.nr_ags) && !err; k++)
+			err = tune_one(fs, h, k, &sb);
+		jnl_stop(h);
+	}
+	if (!err) {
+		memcpy(fs->sb.label, sb.label, sizeof(sb.label));
+		memcpy(fs->sb.uuid, sb.uuid, sizeof(sb.uuid));
+	}
+	lk_unlock(&fs->rename_lock);
+	fs_end_change(fs);
+	/* Tools read the superblock from the device itself: to its place with it. */
+	return err ? err : jnl_checkpoint(fs->jnl);
+}
