@@ -68,6 +68,7 @@ void iomap_finish_ioends(struct iomap_ioend *ioend, int error)
 {
 	struct cds_list_head more;
 
+	HOOK("iomap:finish_ioend", ioend);
 	CDS_INIT_LIST_HEAD(&more);
 	cds_list_splice(&ioend->io_list, &more);
 	finish_one(ioend, error);

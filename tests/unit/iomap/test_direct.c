@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: MIT */
+/* Direct I/O, seek and fiemap; and the races between direct, cached and writeback. */
+#include <linux/fiemap.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "toymap.h"
+#include "unit.h"
+
+#define KIB 1024u
+#define MIB (1024u * 1024u)
+#define NR_ASYNC 64u
+
+static struct toy *t;
+static uint8_t *buf, *ref;
+
+static void start(unsigned blkbits, bool late)
+{
+	struct toy_params p = { .blkbits = blkbits, .max_order = 5, .late = late };
+
+	log_set_level((enum log_level)-1);
+	t = toy_create(&p);
+	buf = aligned_alloc(4096, MIB);
+	ref = aligned_alloc(4096, MIB);
+	for (unsigned i = 0; i < MIB; i++)
+		ref[i] = (uint8_t)(i * 11 + i / 512);
+}
+
+static void setup(void)
+{
+	start(12, false);
+}
+
+static void teardown(void)
+{
+	ck_assert_uint_eq(t->nr_begin, t->nr_end);
+	ck_assert_uint_eq(atomic_load(&t->inode.i_dio_count), 0);
+	toy_destroy(t);
+	free(buf);
+	free(ref);
+}
+
+static int64_t dio(uint64_t pos, void *mem, size_t len, unsigned iocb_flags, unsigned dio_flags)
+{
+	struct iovec iov = { mem, len };
+	struct iov_iter it;
+	struct kiocb iocb = { .ki_inode = &t->inode, .ki_pos = pos, .ki_flags = iocb_flags };
+
+	iov_iter_init(&it, &iov, 1, len);
+	return iomap_dio_rw(&iocb, &it, &toy_ops, &toy_dio_ops, dio_flags, NULL, 0);
+}
+
+static void expect_cached(uint64_t pos, const void *bytes, size_t len)
+{
+	ck_assert_int_eq(toy_read(t, pos, buf, len, 0), (int64_t)len);
+	ck_assert_mem_eq(buf, bytes, len);
+}
+
+START_TEST(returns)
+{
+	ck_assert_int_eq(dio(0, buf, 0, 0, 0), 0);
+	ck_assert_int_eq(dio(0, buf, 4096, 0, 0), 0);
+	toy_set_blocks(t, 0, 8, IOMAP_MAPPED, 7);
+	i_size_write(&t->inode, 30000);
+	ck_assert_int_eq(dio(100, buf, 512, 0, 0), -EINVAL);
+	ck_assert_int_eq(dio(512, buf, 100, 0, 0), -EINVAL);
+	ck_assert_int_eq(dio(512, buf, 512, 0, 0), 512);
+	ck_assert_int_eq(dio(512, buf, 512, IOCB_WRITE, IOMAP_DIO_FSBLOCK_ALIGNED), -EINVAL);
+	ck_assert_int_eq(dio(0, buf, 64 * KIB, 0, 0), 30000);
+	ck_assert_int_eq(dio(28672, buf, 4096, IOCB_WRITE, IOMAP_DIO_OVERWRITE_ONLY), -EAGAIN);
+	ck_assert_int_eq(dio(24576, buf, 4096, IOCB_WRITE, IOMAP_DIO_OVERWRITE_ONLY), 4096);
+	toy_set_blocks(t, 2, 1, IOMAP_UNWRITTEN, 7);
+	ck_assert_int_eq(dio(0, buf, 16384, IOCB_WRITE, IOMAP_DIO_OVERWRITE_ONLY), -EAGAIN);
+	toy_set_blocks(t, 3, 1, IOMAP_DELALLOC, 0);
+	ck_assert_int_eq(dio(12288, buf, 4096, 0, 0), -EIO);
+	toy_set_blocks(t, 3, 1, IOMAP_HOLE, 0);
+}
+END_TEST
+
+START_TEST(padding)
+{
+	/* 512 bytes in the middle of a new 4 KiB block: the rest must be zero, not what the disk had. */
+	i_size_write(&t->inode, 8192);
+	ck_assert_int_eq(dio(1024, ref, 512, IOCB_WRITE, IOMAP_DIO_FORCE_WAIT), 512);
+	ck_assert_uint_eq(t->nr_writes, 3);
+	ck_assert_int_eq(t->blocks[0].type, IOMAP_MAPPED);
+	expect_cached(1024, ref, 512);
+	ck_assert_int_eq(toy_read(t, 0, buf, 4096, 0), 4096);
+	for (unsigned i = 0; i < 4096; i++)
+		if (i < 1024 || i >= 1536)
+			ck_assert_uint_eq(buf[i], 0);
+	/* At EOF also in a mapped block. */
+	toy_set_blocks(t, 4, 1, IOMAP_MAPPED, 0x77);
+	i_size_write(&t->inode, 16384);
+	ck_assert_int_eq(dio(16384, ref, 512, IOCB_WRITE, 0), 512);
+	ck_assert_uint_eq(i_size_read(&t->inode), 16896);
+	ck_assert_uint_eq(t->dev_mem[((uint64_t)t->blocks[4].dev_block << 12) + 600], 0);
+}
+END_TEST
+
+START_TEST(misaligned_memory)
+{
+	toy_set_blocks(t, 0, 64, IOMAP_MAPPED, 9);
+	i_size_write(&t->inode, 256 * KIB);
+	ck_assert_int_eq(dio(0, ref + 3, 128 * KIB, IOCB_WRITE, 0), 128 * KIB);
+	ck_assert_int_eq(dio(0, buf + 5, 128 * KIB, 0, 0), 128 * KIB);
+	ck_assert_mem_eq(buf + 5, ref + 3, 128 * KIB);
+	ck_assert_int_eq(dio(0, buf, 128 * KIB, 0, IOMAP_DIO_BOUNCE), 128 * KIB);
+	ck_assert_mem_eq(buf, ref + 3, 128 * KIB);
+}
+END_TEST
+
+START_TEST(durability)
+{
+	unsigned dsync = IOCB_WRITE | IOCB_DSYNC;
+
+	toy_set_blocks(t, 0, 8, IOMAP_MAPPED, 9);
+	i_size_write(&t->inode, 64 * KIB);
+	toy_log_reset(t);
+	/* Pure overwrite: FUA and no flush. */
+	ck_assert_int_eq(dio(0, ref, 8192, dsync, 0), 8192);
+	ck_assert(t->log[0].flags & IOMAP_BIO_FUA);
+	ck_assert_uint_eq(t->nr_fsync, 0);
+	/* O_SYNC wants the metadata as well. */
+	ck_assert_int_eq(dio(0, ref, 8192, dsync | IOCB_SYNC, 0), 8192);
+	ck_assert(!(t->log[1].flags & IOMAP_BIO_FUA));
+	ck_assert_uint_eq(t->nr_fsync, 1);
+	/* Half of it allocates: no shortcut for the whole. */
+	ck_assert_int_eq(dio(28 * KIB, ref, 8192, dsync, 0), 8192);
+	ck_assert_uint_eq(t->nr_fsync, 2);
+	t->dev.volatile_cache = false;
+	ck_assert_int_eq(dio(0, ref, 4096, dsync, 0), 4096);
+	ck_assert_uint_eq(t->nr_fsync, 2);
+}
+END_TEST
+
+START_TEST(cache_is_written_and_dropped)
+{
+	ck_assert_int_eq(toy_write(t, 0, ref, 64 * KIB, 0), 64 * KIB);
+	ck_assert_int_eq(dio(0, buf, 64 * KIB, IOCB_NOWAIT, 0), -EAGAIN);
+	ck_assert_int_eq(dio(0, buf, 64 * KIB, 0, 0), 64 * KIB);
+	ck_assert_mem_eq(buf, ref, 64 * KIB);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE | IOCB_NOWAIT, 0), -EAGAIN);
+	ck_assert_int_eq(dio(8192, ref, 4096, IOCB_WRITE, 0), 4096);
+	ck_assert(!filemap_range_has_page(&t->inode.i_mapping, 8192, 12287));
+	expect_cached(8192, ref, 4096);
+	expect_cached(4096, ref + 4096, 4096);
+}
+END_TEST
+
+START_TEST(error_midway)
+{
+	toy_set_blocks(t, 0, 64, IOMAP_MAPPED, 9);
+	i_size_write(&t->inode, 256 * KIB);
+	t->dev.max_io = 16 * KIB;
+	t->fail_addr = ((uint64_t)t->blocks[0].dev_block << 12) + 64 * KIB;
+	t->fail_len = 4096;
+	atomic_store(&t->fail_write, -EIO);
+	ck_assert_int_eq(dio(0, ref, 256 * KIB, IOCB_WRITE, 0), -EIO);
+	/* It stopped there; what did reach the device is what a cached read sees. */
+	ck_assert_uint_eq(t->nr_writes, 5);
+	expect_cached(0, ref, 64 * KIB);
+	atomic_store(&t->fail_write, 0);
+	/* An unwritten block is not converted by a failed write. */
+	toy_set_blocks(t, 0, 1, IOMAP_UNWRITTEN, 9);
+	t->fail_len = 0;
+	atomic_store(&t->fail_write, -EIO);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), -EIO);
+	ck_assert_int_eq(t->blocks[0].type, IOMAP_UNWRITTEN);
+	atomic_store(&t->fail_write, 0);
+}
+END_TEST
+
+START_TEST(falls_back_at_shared)
+{
+	ck_assert_int_eq(toy_dio_write(t, 0, ref, 64 * KIB, 0), 64 * KIB);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), 4096);
+	toy_share(t, 32 * KIB, 32 * KIB);
+	ck_assert_int_eq(dio(32 * KIB, ref, 4096, IOCB_WRITE, 0), -ENOTBLK);
+	/* Midway: the part before counts. */
+	ck_assert_int_eq(dio(0, ref, 64 * KIB, IOCB_WRITE, 0), 32 * KIB);
+	ck_assert_int_eq(toy_dio_write(t, 4096, ref, 40 * KIB, 0), 40 * KIB);
+	expect_cached(4096, ref, 40 * KIB);
+	expect_cached(44 * KIB, ref + 44 * KIB, 4096);
+}
+END_TEST
+
+/* ---- Asynchronous ------------------------------------------------------------------------ */
+
+struct async {
+	struct kiocb iocb;
+	struct iovec iov;
+	struct iov_iter it;
+	int64_t ret;
+	_Atomic bool done;
+};
+
+static void async_done(struct kiocb *iocb, int64_t ret)
+{
+	struct async *a = container_of(iocb, struct async, iocb);
+
+	a->ret = ret;
+	atomic_store(&a->done, true);
+}
+
+static int64_t async_start(struct async *a, uint64_t pos, void *mem, size_t len, unsigned flags)
+{
+	memset(a, 0, sizeof(*a));
+	a->iov = (struct iovec){ mem, len };
+	iov_iter_init(&a->it, &a->iov, 1, len);
+	a->iocb = (struct kiocb){ .ki_inode = &t->inode, .ki_pos = pos, .ki_flags = flags,
+				  .ki_complete = async_done };
+	return iomap_dio_rw(&a->iocb, &a->it, &toy_ops, &toy_dio_ops, 0, NULL, 0);
+}
+
+START_TEST(async_out_of_order)
+{
+	static struct async a[NR_ASYNC];
+	bool write = _i;
+
+	teardown();
+	start(12, true);
+	toy_set_blocks(t, 0, NR_ASYNC * 4, write ? IOMAP_UNWRITTEN : IOMAP_MAPPED, 0x21);
+	i_size_write(&t->inode, MIB);
+	toy_hold(t, true);
+	for (unsigned i = 0; i < NR_ASYNC; i++)
+		ck_assert_int_eq(async_start(&a[i], i * 16384ull,
+					     (write ? ref : buf) + i * 16384 + (i & 1 ? 1 : 0),
+					     i == NR_ASYNC - 1 ? 8192 : 16384,
+					     write ? IOCB_WRITE : 0),
+				 -EIOCBQUEUED);
+	ck_assert_uint_eq(atomic_load(&t->inode.i_dio_count), NR_ASYNC);
+	toy_hold(t, false);
+	inode_dio_wait(&t->inode);
+	work_pool_drain(t->pool);
+	for (unsigned i = 0; i < NR_ASYNC; i++) {
+		ck_assert(atomic_load(&a[i].done));
+		ck_assert_int_eq(a[i].ret, i == NR_ASYNC - 1 ? 8192 : 16384);
+		ck_assert_uint_eq(a[i].iocb.ki_pos, i * 16384ull + (uint64_t)a[i].ret);
+		if (!write)
+			ck_assert_uint_eq(buf[i * 16384 + 8000], 0x21);
+		else
+			expect_cached(i * 16384, ref + i * 16384 + (i & 1), 8192);
+	}
+}
+END_TEST
+
+/* ---- Races, forced ------------------------------------------------------------------------- */
+
+static void redirty(const char *name, void *inode, void *arg)
+{
+	struct folio *f;
+
+	if (filemap_get_folio(&t->inode.i_mapping, 0, 0, FGP_LOCK, &f))
+		return;
+	folio_mark_dirty(f);
+	folio_unlock(f);
+	folio_put(f);
+}
+
+START_TEST(redirtied_before_invalidation)
+{
+	ck_assert_int_eq(toy_write(t, 0, ref, 8192, 0), 8192);
+	ck_assert_int_eq(hook_install("iomap:dio_invalidate", redirty, NULL), 0);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), -ENOTBLK);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE | IOCB_ATOMIC, 0), -EAGAIN);
+	hook_remove("iomap:dio_invalidate");
+}
+END_TEST
+
+static void read_into_cache(const char *name, void *inode, void *arg)
+{
+	uint8_t byte;
+	struct iovec iov = { &byte, 1 };
+	struct iov_iter it;
+	struct kiocb iocb = { .ki_inode = inode };
+
+	iov_iter_init(&it, &iov, 1, 1);
+	ck_assert_int_eq(iomap_file_buffered_read(&iocb, &it, &toy_ops), 1);
+	if (arg)
+		*(uint8_t *)arg = byte;
+}
+
+/* A buffered read between the device write and the conversion caches zeroes; they must go. */
+START_TEST(zeroes_cached_before_conversion)
+{
+	uint8_t seen = 0xff;
+
+	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 16384);
+	ck_assert_int_eq(hook_install("iomap:dio_end_io", read_into_cache, &seen), 0);
+	ck_assert_int_eq(dio(0, ref + 1, 4096, IOCB_WRITE, 0), 4096);
+	hook_remove("iomap:dio_end_io");
+	ck_assert_uint_eq(seen, 0);
+	expect_cached(0, ref + 1, 4096);
+}
+END_TEST
+
+START_TEST(collision_is_reported)
+{
+	errseq_mark_t mark = errseq_sample(&t->inode.i_mapping.wb_err);
+
+	toy_set_blocks(t, 0, 4, IOMAP_MAPPED, 1);
+	i_size_write(&t->inode, 16384);
+	ck_assert_int_eq(hook_install("iomap:dio_end_io", read_into_cache, NULL), 0);
+	ck_assert_int_eq(hook_install("iomap:dio_reinvalidate", redirty, NULL), 0);
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), 4096);
+	hook_remove("iomap:dio_end_io");
+	hook_remove("iomap:dio_reinvalidate");
+	ck_assert_int_eq(errseq_check_and_advance(&t->inode.i_mapping.wb_err, &mark), -EIO);
+}
+END_TEST
+
+static unsigned stale_rounds;
+
+/* Between begin and the folio lock: writeback converts and the clean folio is reclaimed. */
+static void write_back_and_drop(const char *name, void *iter, void *arg)
+{
+	struct iomap_iter *it = iter;
+
+	if (it->flags != IOMAP_WRITE || stale_rounds++)
+		return;
+	ck_assert_int_eq(it->iomap.type, IOMAP_UNWRITTEN);
+	ck_assert_int_eq(toy_drop_cache(t), 0);
+}
+
+START_TEST(writeback_between_map_and_lock)
+{
+	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 16384);
+	ck_assert_int_eq(toy_write(t, 0, ref, 4096, 0), 4096);
+	stale_rounds = 0;
+	ck_assert_int_eq(hook_install("iomap:mapped", write_back_and_drop, NULL), 0);
+	ck_assert_int_eq(toy_write(t, 100, "abc", 3, 0), 3);
+	hook_remove("iomap:mapped");
+	ck_assert_uint_eq(t->nr_stale_end, 1);
+	/* Not zeroed around the three bytes: the first write is still there. */
+	expect_cached(0, ref, 100);
+	expect_cached(100, "abc", 3);
+	expect_cached(103, ref + 103, 4096 - 103);
+}
+END_TEST
+
+/* A direct write's whole life between a reader's look at the extents and its fill. */
+static void direct_write_meanwhile(const char *name, void *iter, void *arg)
+{
+	struct iomap_iter *it = iter;
+	struct async *a = arg;
+
+	if (it->flags != 0 || a->iov.iov_len)
+		return;
+	ck_assert_int_eq(it->iomap.type, IOMAP_UNWRITTEN);
+	ck_assert(filemap_range_has_page(&t->inode.i_mapping, 0, 4095));
+	a->iov.iov_len = 1;
+}
+
+START_TEST(folio_is_there_before_the_lookup)
+{
+	static struct async a;
+
+	memset(&a, 0, sizeof(a));
+	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 16384);
+	ck_assert_int_eq(hook_install("iomap:mapped", direct_write_meanwhile, &a), 0);
+	ck_assert_int_eq(toy_read(t, 0, buf, 4096, 0), 4096);
+	hook_remove("iomap:mapped");
+	ck_assert_uint_eq(a.iov.iov_len, 1);
+}
+END_TEST
+
+/* ---- Queries ------------------------------------------------------------------------------------ */
+
+START_TEST(seeking)
+{
+	struct inode *in = &t->inode;
+
+	ck_assert_int_eq(iomap_seek_data(in, 0, &toy_ops), -ENXIO);
+	ck_assert_int_eq(iomap_seek_hole(in, 0, &toy_ops), -ENXIO);
+	/* hole, unwritten, unwritten+dirty, mapped, delalloc, hole to 30000 */
+	toy_set_blocks(t, 1, 2, IOMAP_UNWRITTEN, 0xdd);
+	toy_set_blocks(t, 3, 1, IOMAP_MAPPED, 1);
+	i_size_write(in, 30000);
+	ck_assert_int_eq(toy_write(t, 2 * 4096 + 7, ref, 10, 0), 10);
+	ck_assert_int_eq(toy_write(t, 4 * 4096, ref, 10, 0), 10);
+	ck_assert_int_eq(iomap_seek_data(in, -1, &toy_ops), -ENXIO);
+	ck_assert_int_eq(iomap_seek_data(in, 0, &toy_ops), 2 * 4096);
+	ck_assert_int_eq(iomap_seek_data(in, 2 * 4096 + 5, &toy_ops), 2 * 4096 + 5);
+	ck_assert_int_eq(iomap_seek_hole(in, 0, &toy_ops), 0);
+	ck_assert_int_eq(iomap_seek_hole(in, 4096, &toy_ops), 4096);
+	ck_assert_int_eq(iomap_seek_hole(in, 2 * 4096, &toy_ops), 5 * 4096);
+	ck_assert_int_eq(iomap_seek_data(in, 5 * 4096, &toy_ops), -ENXIO);
+	ck_assert_int_eq(iomap_seek_hole(in, 29999, &toy_ops), 29999);
+	ck_assert_int_eq(iomap_seek_data(in, 30000, &toy_ops), -ENXIO);
+	toy_set_blocks(t, 5, 3, IOMAP_MAPPED, 1);
+	ck_assert_int_eq(iomap_seek_hole(in, 3 * 4096, &toy_ops), 30000);
+}
+END_TEST
+
+START_TEST(fiemap)
+{
+	struct fiemap_extent e[8];
+	struct fiemap_extent_info fi = { .fi_extents_max = 8, .fi_extents_start = e };
+	uint64_t len = UINT64_MAX;
+
+	toy_set_blocks(t, 1, 2, IOMAP_UNWRITTEN, 0xdd);
+	toy_set_blocks(t, 3, 2, IOMAP_MAPPED, 1);
+	i_size_write(&t->inode, 64 * KIB);
+	ck_assert_int_eq(toy_write(t, 6 * 4096, ref, 4096, 0), 4096);
+	ck_assert_int_eq(fiemap_prep(&t->inode, &fi, 0, &len, MIB, 0), 0);
+	ck_assert_uint_eq(len, MIB);
+	ck_assert_int_eq(iomap_fiemap(&t->inode, &fi, 0, len, &toy_ops), 0);
+	ck_assert_uint_eq(fi.fi_extents_mapped, 3);
+	ck_assert_uint_eq(e[0].fe_flags, FIEMAP_EXTENT_UNWRITTEN);
+	ck_assert_uint_eq(e[0].fe_logical, 4096);
+	ck_assert_uint_eq(e[0].fe_physical, (uint64_t)t->blocks[1].dev_block << 12);
+	ck_assert_uint_eq(e[1].fe_flags, 0);
+	ck_assert_uint_eq(e[1].fe_length, 8192);
+	ck_assert_uint_eq(e[2].fe_flags, FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_UNKNOWN |
+						 FIEMAP_EXTENT_LAST);
+	ck_assert_uint_eq(e[2].fe_physical, 0);
+	/* Count only, then an array that is too short. */
+	fi = (struct fiemap_extent_info){ .fi_extents_max = 0 };
+	ck_assert_int_eq(iomap_fiemap(&t->inode, &fi, 0, MIB, &toy_ops), 0);
+	ck_assert_uint_eq(fi.fi_extents_mapped, 3);
+	fi = (struct fiemap_extent_info){ .fi_extents_max = 2, .fi_extents_start = e };
+	ck_assert_int_eq(iomap_fiemap(&t->inode, &fi, 0, MIB, &toy_ops), 0);
+	ck_assert_uint_eq(fi.fi_extents_mapped, 2);
+	ck_assert_uint_eq(e[1].fe_flags, 0);
+	/* SYNC makes delalloc real. */
+	fi = (struct fiemap_extent_info){ FIEMAP_FLAG_SYNC, 0, 8, e };
+	len = MIB;
+	ck_assert_int_eq(fiemap_prep(&t->inode, &fi, 0, &len, MIB, 0), 0);
+	ck_assert_int_eq(iomap_fiemap(&t->inode, &fi, 0, len, &toy_ops), 0);
+	ck_assert_uint_eq(e[2].fe_flags, FIEMAP_EXTENT_LAST);
+	ck_assert_uint_eq(e[2].fe_physical, iomap_bmap(&t->inode, 6, &toy_ops) << 12);
+	ck_assert_uint_eq(iomap_bmap(&t->inode, 0, &toy_ops), 0);
+	ck_assert_uint_eq(iomap_bmap(&t->inode, 1, &toy_ops), 0);
+	len = 0;
+	ck_assert_int_eq(fiemap_prep(&t->inode, &fi, 0, &len, MIB, 0), -EINVAL);
+	len = 1;
+	ck_assert_int_eq(fiemap_prep(&t->inode, &fi, MIB, &len, MIB, 0), -EFBIG);
+	fi.fi_flags = FIEMAP_FLAG_XATTR | FIEMAP_FLAG_SYNC;
+	ck_assert_int_eq(fiemap_prep(&t->inode, &fi, 0, &len, MIB, 0), -EBADR);
+	ck_assert_uint_eq(fi.fi_flags, FIEMAP_FLAG_XATTR);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("iomap-direct");
+	TCase *tc = tcase_create("direct");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, returns);
+	tcase_add_test(tc, padding);
+	tcase_add_test(tc, misaligned_memory);
+	tcase_add_test(tc, durability);
+	tcase_add_test(tc, cache_is_written_and_dropped);
+	tcase_add_test(tc, error_midway);
+	tcase_add_test(tc, falls_back_at_shared);
+	tcase_add_loop_test(tc, async_out_of_order, 0, 2);
+	tcase_add_test(tc, redirtied_before_invalidation);
+	tcase_add_test(tc, zeroes_cached_before_conversion);
+	tcase_add_test(tc, collision_is_reported);
+	tcase_add_test(tc, writeback_between_map_and_lock);
+	tcase_add_test(tc, folio_is_there_before_the_lookup);
+	tcase_add_test(tc, seeking);
+	tcase_add_test(tc, fiemap);
+	suite_add_tcase(s, tc);
+	return unit_run(s);
+}
