@@ -206,12 +206,19 @@ out_free:
 	return err;
 }
 
-/* Whatever was there must not be found any more, by us or by anybody. */
+/*
+ * Whatever was there must not be found any more, by us or by anybody. The old superblock
+ * goes alone: behind the flush nothing can pass for the old file system with a piece missing.
+ */
 static int wipe_old(struct bd *bd, const struct mk_params *p)
 {
 	const uint64_t end = ROUND_DOWN(bd->info.size, (uint64_t)OD_MBLK_SIZE);
-	int err = bd_write_zeroes(bd, 0, OD_AG_HEAD_SIZE);
+	int err = bd_write_zeroes(bd, 0, OD_MBLK_SIZE);
 
+	if (!err)
+		err = bd_flush(bd);
+	if (!err)
+		err = bd_write_zeroes(bd, 0, OD_AG_HEAD_SIZE);
 	if (!err)
 		err = bd_write_zeroes(bd, end - WIPE_END, WIPE_END);
 	if (!err)
