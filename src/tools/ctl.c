@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+/* iomapctl - look at and steer iomapfs file systems: the command line. */
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl.h"
+
+const char *argp_program_version = "iomapctl " IOMAPFS_VERSION;
+
+static const struct {
+	const char *name;
+	int (*fn)(const struct ctl_opts *o, const char *path);
+	const char *help;
+} commands[] = {
+	{"fiemap", ctl_fiemap, "FILE: where its data is"},
+	{"info", ctl_info, "PATH: the mounted file system that holds it"},
+	{"stats", ctl_stats, "PATH: cache, journal, allocator and request counters"},
+	{"trim", ctl_trim, "PATH: discard free space [--offset --length --minimum]"},
+	{"tune", ctl_tune, "PATH: change --label or --uuid"},
+	{"shutdown", ctl_shutdown, "PATH: stop all changes at once [--sync]"},
+	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
+	{"wait", ctl_wait, "SOURCE: until no daemon holds it [--timeout SECONDS]"},
+};
+
+enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT };
+
+static const struct argp_option options[] = {
+	{"json", 'j', NULL, 0, "Print JSON", 0},
+	{"label", 'L', "TEXT", 0, "tune: the new label", 0},
+	{"uuid", 'U', "UUID", 0, "tune: the new uuid, or 'random'", 0},
+	{"offset", OPT_OFFSET, "BYTES", 0, "fiemap, trim: where to start", 0},
+	{"length", OPT_LENGTH, "BYTES", 0, "fiemap, trim: how much", 0},
+	{"minimum", OPT_MINIMUM, "BYTES", 0, "trim: leave shorter runs alone", 0},
+	{"sync", OPT_SYNC, NULL, 0, "fiemap, shutdown: write everything back first", 0},
+	{"udev", OPT_UDEV, NULL, 0, "probe: print udev properties", 0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "wait: give up after so long", 0},
+	{0},
+};
+
+struct command_line {
+	struct ctl_opts opts;
+	const char *command, *path;
+};
+
+static uint64_t parse_bytes(const char *arg, struct argp_state *state)
+{
+	uint64_t v;
+	char *end;
+
+	errno = 0;
+	v = strtoull(arg, &end, 0);
+	if (errno || end == arg || *end || arg[0] == '-')
+		argp_error(state, "'%s' is no number", arg);
+	return v;
+}
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct command_line *cl = state->input;
+
+	switch (key) {
+	case 'j':
+		cl->opts.json = true;
+		break;
+	case 'L':
+		cl->opts.label = arg;
+		break;
+	case 'U':
+		cl->opts.uuid = arg;
+		break;
+	case OPT_OFFSET:
+		cl->opts.offset = parse_bytes(arg, state);
+		break;
+	case OPT_LENGTH:
+		cl->opts.length = parse_bytes(arg, state);
+		break;
+	case OPT_MINIMUM:
+		cl->opts.minimum = parse_bytes(arg, state);
+		break;
+	case OPT_SYNC:
+		cl->opts.sync = true;
+		break;
+	case OPT_UDEV:
+		cl->opts.udev = true;
+		break;
+	case OPT_TIMEOUT:
+		cl->opts.timeout_s = (unsigned)parse_bytes(arg, state);
+		break;
+	case ARGP_KEY_ARG:
+		if (!cl->command)
+			cl->command = arg;
+		else if (!cl->path)
+			cl->path = arg;
+		else
+			argp_error(state, "too many arguments");
+		break;
+	case ARGP_KEY_END:
+		if (!cl->path)
+			argp_error(state, "a command and a path are needed");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+int ctl_fail(const char *what, int error)
+{
+	fprintf(stderr, "iomapctl: %s: %s\n", what,
+		error == ENOTTY ? "not on an iomapfs" : strerror(error));
+	return CTL_FAIL;
+}
+
+int ctl_print_json(json_t *root)
+{
+	int ret = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+
+	putchar('\n');
+	json_decref(root);
+	return ret == 0 ? CTL_OK : CTL_FAIL;
+}
+
+int main(int argc, char **argv)
+{
+	struct command_line cl = {.opts = {.length = UINT64_MAX}};
+	char doc[1024] = "Look at and steer iomapfs file systems.\v";
+	const struct argp argp = {options, parse_opt, "COMMAND PATH", doc, NULL, NULL, NULL};
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		size_t n = strlen(doc);
+
+		snprintf(doc + n, sizeof(doc) - n, "  %-9s %s\n", commands[i].name, commands[i].help);
+	}
+	argp_err_exit_status = CTL_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, &cl);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(commands[i].name, cl.command))
+			return commands[i].fn(&cl.opts, cl.path);
+	fprintf(stderr, "iomapctl: unknown command '%s'; see --help\n", cl.command);
+	return CTL_USAGE;
+}

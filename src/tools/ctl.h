@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* iomapctl: one function a subcommand. argv[0] is the subcommand's name; returns an exit code. */
+#ifndef TOOLS_CTL_H
+#define TOOLS_CTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CTL_OK     0
+#define CTL_FAIL   1
+#define CTL_USAGE  2
+
+struct ctl_opts {
+	bool json;
+	bool udev;
+	bool sync;
+	unsigned timeout_s;
+	const char *label, *uuid;
+	uint64_t offset, length, minimum;
+};
+
+int ctl_fiemap(const struct ctl_opts *o, const char *path);
+int ctl_info(const struct ctl_opts *o, const char *path);
+int ctl_stats(const struct ctl_opts *o, const char *path);
+int ctl_trim(const struct ctl_opts *o, const char *path);
+int ctl_tune(const struct ctl_opts *o, const char *path);
+int ctl_shutdown(const struct ctl_opts *o, const char *path);
+int ctl_probe(const struct ctl_opts *o, const char *path);
+int ctl_wait(const struct ctl_opts *o, const char *path);
+
+/* Print `what: reason` and return CTL_FAIL. */
+int ctl_fail(const char *what, int error);
+/* Dump and free. */
+int ctl_print_json(json_t *root);
+
+#endif
