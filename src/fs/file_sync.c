@@ -66,6 +66,16 @@ int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync)
 	return wb_err ? wb_err : err;
 }
 
+/* Every change of a directory logs its inode with the names: its last transaction holds them all. */
+int fs_fsync_dir(struct fs_ctx *ctx, struct fs_inode *dir, bool datasync)
+{
+	if (ctx->flags & FS_NOWAIT)
+		return -EAGAIN;
+	if (fs_is_shutdown(dir->fs))
+		return -EIO;
+	return dir->fs->readonly ? 0 : fs_sync_inode_log(dir, false);
+}
+
 int fs_inode_writeback(struct fs_inode *ip, bool wait)
 {
 	int err = 0, log_err;
