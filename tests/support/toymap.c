@@ -293,7 +293,7 @@ static int toy_begin_locked(struct toy *t, uint64_t pos, uint64_t length, unsign
 			    struct iomap *m, struct iomap *src)
 {
 	unsigned bits = t->inode.i_blkbits;
-	unsigned first = (unsigned)(pos >> bits), limit, end;
+	unsigned first = (unsigned)(pos >> bits), limit, end = first;
 	bool new = false, write = flags & IOMAP_WRITE;
 	int err;
 
@@ -460,7 +460,7 @@ static int64_t toy_writeback_range(struct iomap_writepage_ctx *wpc, struct folio
 				   unsigned len, uint64_t end_pos)
 {
 	struct toy *t = TOY(wpc->inode);
-	unsigned first = (unsigned)(pos >> t->inode.i_blkbits), end;
+	unsigned first = (unsigned)(pos >> t->inode.i_blkbits), end = first;
 	struct iomap *m = &wpc->iomap;
 	int err = 0;
 
