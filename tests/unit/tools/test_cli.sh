@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# mkfs.iomapfs and fsck.iomapfs as commands: exit codes, refusals, messages.
+# usage: test_cli.sh MKFS FSCK
+mkfs=$1 fsck=$2
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+img=$dir/img failed=0
+
+# want CODE PATTERN COMMAND...: the exit code, and a line of output that matches ('': none at all).
+want() {
+	code=$1 pattern=$2
+	shift 2
+	"$@" >"$dir/out" 2>&1 </dev/null
+	rc=$?
+	if [ -n "$pattern" ]; then
+		grep -q -e "$pattern" "$dir/out"
+	else
+		[ ! -s "$dir/out" ]
+	fi
+	if [ $? -ne 0 ] || [ $rc -ne "$code" ]; then
+		echo "FAILED: $* gave $rc, wanted $code and '$pattern':"
+		cat "$dir/out"
+		failed=1
+	fi
+}
+put() { # put OFFSET: one byte that was not there before
+	printf '\252' | dd of="$img" bs=1 seek="$1" conv=notrunc status=none
+}
+
+# Usage, and what cannot be made: nothing is left behind.
+want 2 'which device' "$mkfs"
+want 2 'power of two' "$mkfs" -b 3000 "$img"
+want 2 'not a size' "$mkfs" -s 0 "$img"
+want 2 'longer than 64' "$mkfs" -L "$(printf '%065d' 0)" "$img"
+want 2 'UTF-8' "$mkfs" -L "$(printf '\377')" "$img"
+want 2 'not a UUID' "$mkfs" -U 12 "$img"
+want 1 'does not exist' "$mkfs" "$img"
+want 1 '16 MiB' "$mkfs" -s 15m "$img"
+want 1 'neither a block device' "$mkfs" "$dir"
+want 0 'groups' "$mkfs" -n -s 20m "$img"
+[ ! -e "$img" ] || { echo "FAILED: something was left behind"; failed=1; }
+
+# Made, refused, forced.
+want 0 'journal' "$mkfs" -s 20MiB -L first "$img"
+want 0 'clean' "$fsck" -n "$img"
+cp "$img" "$dir/before"
+want 3 "label 'first'" "$mkfs" "$img"
+want 0 'groups' "$mkfs" -n "$img"
+cmp -s "$img" "$dir/before" || { echo "FAILED: refused, but changed"; failed=1; }
+want 0 'overwriting' "$mkfs" -f -b 1k "$img"
+want 0 'clean' "$fsck" "$img"
+want 0 '' "$mkfs" -q -f -s 40m "$img"
+[ "$(stat -c %s "$img")" -eq $((40 << 20)) ] || { echo "FAILED: not extended"; failed=1; }
+want 0 'clean' "$fsck" -v "$img"
+if command -v mke2fs >/dev/null; then
+	mke2fs -q -F "$dir/ext" 20m >/dev/null 2>&1
+	want 3 'ext2' "$mkfs" "$dir/ext"
+fi
+
+# In use by another: refused, and not judged.
+if command -v python3 >/dev/null; then
+	python3 -c '
+import fcntl, struct, subprocess, sys
+f = open(sys.argv[1], "r+b")
+lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+fcntl.fcntl(f, 37, lock) # F_OFD_SETLK
+codes = [subprocess.run(c, stderr=subprocess.DEVNULL).returncode
+         for c in ([sys.argv[2], "-f", sys.argv[1]], [sys.argv[3], sys.argv[1]])]
+sys.exit(codes != [1, 8])' "$img" "$mkfs" "$fsck" || { echo "FAILED: lock ignored"; failed=1; }
+fi
+
+# fsck: nothing of ours, usage, damage; -p and -y say that they cannot.
+want 16 'which device' "$fsck"
+want 8 'No such file' "$fsck" "$dir/none"
+want 8 'no iomapfs' "$fsck" "$0"
+put 8300
+want 4 'AG-HEADER' "$fsck" -n "$img"
+want 4 'not in this version' "$fsck" -y "$img"
+want 4 'not in this version' "$fsck" -p "$img"
+put 200
+want 4 'SB-PRIMARY' "$fsck" "$img"
+exit $failed
