@@ -438,7 +438,11 @@ struct iomap_dio_ops {
 int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *iter, const struct iomap_ops *ops,
 		     const struct iomap_dio_ops *dops, unsigned dio_flags, void *private,
 		     size_t done_before);
-/* Where asynchronous completions that may sleep run; set once before use. */
+/*
+ * Where asynchronous completions run; set once before use. They wait for writeback of
+ * the range and call hooks->fsync: never the pool whose threads finish ioends, or the
+ * two wait for each other.
+ */
 void iomap_dio_set_workers(struct work_pool *pool);
 
 /* ---- Queries (i_rwsem shared) ----------------------------------------------------------------------- */

@@ -519,7 +519,7 @@ out_unlock:
 	return err;
 }
 
-/* A referenced folio with *avail > 0 readable bytes from pos. */
+/* A referenced folio with *avail > 0 readable bytes from pos; 1: the file ends before pos by now. */
 static int get_readable(struct inode *inode, uint64_t pos, size_t want, bool nowait,
 			const struct iomap_ops *ops, struct folio **out, size_t *avail)
 {
@@ -558,7 +558,7 @@ static int get_readable(struct inode *inode, uint64_t pos, size_t want, bool now
 		if (err || *out)
 			return err;
 		if (pos >= i_size_read(inode))
-			return -ENODATA;
+			return 1;
 	}
 }
 
@@ -598,5 +598,5 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 	iocb->ki_pos = pos;
 	if (pos > start)
 		return (int64_t)(pos - start);
-	return err == -ENODATA ? 0 : err;
+	return err < 0 ? err : 0;
 }

@@ -263,6 +263,41 @@ START_TEST(size_changed_flag)
 }
 END_TEST
 
+static uint64_t punched[64];
+
+static void note_punch(struct inode *inode, uint64_t off, uint64_t len, struct iomap *m)
+{
+	for (uint64_t b = off >> 12; b < (off + len) >> 12; b++)
+		punched[b]++;
+}
+
+/* A reservation stays exactly where cache is dirty: others may have written meanwhile. */
+START_TEST(release_spares_dirty_blocks)
+{
+	struct iomap m = { .type = IOMAP_DELALLOC, .flags = IOMAP_F_NEW };
+	bool dirty[64] = { false };
+
+	use_geometry(12, 3);
+	i_size_write(&t->inode, 48 * 4096);
+	expect_fill(0, 0, 48 * 4096);
+	for (unsigned b = 3; b < 48; b += b % 5 + 1) {
+		ck_assert_int_eq(toy_write(t, b * 4096ull + 5, ref, 10, 0), 10);
+		dirty[b] = true;
+	}
+	/* Written back by now: its delalloc is real, and punching it does nothing. */
+	filemap_write_and_wait_range(&t->inode.i_mapping, 3 * 4096, 3 * 4096 + 1);
+	for (unsigned b = 0; b < 8; b++)
+		dirty[b] = false;
+	memset(punched, 0, sizeof(punched));
+	lk_wrlock(&t->inode.i_mapping.invalidate_lock);
+	iomap_write_delalloc_release(&t->inode, 0, 64 * 4096, 0, &m, note_punch);
+	lk_rw_unlock(&t->inode.i_mapping.invalidate_lock);
+	for (unsigned b = 0; b < 64; b++)
+		if (punched[b] != !dirty[b])
+			ck_abort_msg("block %u: punched %u", b, (unsigned)punched[b]);
+}
+END_TEST
+
 /* ---- Zeroing -------------------------------------------------------------------------- */
 
 START_TEST(zero_dirty_over_unwritten)
@@ -455,6 +490,7 @@ int main(void)
 	tcase_add_test(tc, failed_copy_gives_reservation_back);
 	tcase_add_test(tc, enospc_midway);
 	tcase_add_test(tc, second_begin_fails);
+	tcase_add_test(tc, release_spares_dirty_blocks);
 	tcase_add_test(tc, op_flags);
 	tcase_add_test(tc, size_changed_flag);
 	tcase_add_test(tc, zero_dirty_over_unwritten);
