@@ -451,7 +451,7 @@ void iomap_dio_set_workers(struct work_pool *pool);
 int64_t iomap_seek_data(struct inode *inode, int64_t pos, const struct iomap_ops *ops);
 int64_t iomap_seek_hole(struct inode *inode, int64_t pos, const struct iomap_ops *ops);
 
-/* FIEMAP_EXTENT_* of <linux/fiemap.h>. Return 1 to stop (array full), 0 to go on, -errno. */
+/* Records and flags are those of <linux/fiemap.h>. */
 struct fiemap_extent_info {
 	unsigned fi_flags;              /* FIEMAP_FLAG_SYNC, FIEMAP_FLAG_XATTR */
 	unsigned fi_extents_mapped;

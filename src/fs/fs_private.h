@@ -79,7 +79,8 @@ struct fs {
 	struct jnl *jnl;
 	struct folio_cache *fc;
 	struct iomap_dev *idev;        /* the engine's view of bd (iodev.c) */
-	struct work_pool *ioend_pool;  /* conversions after writeback and direct I/O */
+	struct work_pool *ioend_pool;  /* conversions after writeback */
+	struct work_pool *dio_pool;    /* completions of direct I/O, which wait for the former */
 	struct work_pool *bg_pool;     /* inactivation, trims, other background work */
 	unsigned block_shift;
 	uint32_t block_size;

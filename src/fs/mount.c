@@ -105,7 +105,10 @@ static int make_workers(struct fs *fs)
 	if (!err)
 		err = work_pool_create("iomapfs-work", 2, &fs->bg_pool);
 	if (!err)
-		iomap_dio_set_workers(fs->ioend_pool);
+		err = work_pool_create("iomapfs-dio", nr_workers(), &fs->dio_pool);
+	/* Not the ioend pool: direct completions wait for writeback, which that pool ends. */
+	if (!err)
+		iomap_dio_set_workers(fs->dio_pool);
 	return err;
 }
 
@@ -194,6 +197,8 @@ static int end_all(struct fs *fs)
 	/* The last commit may have queued discards; their extents are busy until then. */
 	if (fs->bg_pool)
 		work_pool_destroy(fs->bg_pool);
+	if (fs->dio_pool)
+		work_pool_destroy(fs->dio_pool);
 	if (fs->ioend_pool)
 		work_pool_destroy(fs->ioend_pool);
 	ag_unload_all(fs);
