@@ -68,7 +68,8 @@ static int write_checks(struct write_req *w)
 	const uint64_t size = i_size_read(&ip->vfs);
 	int err;
 
-	err = fs_file_may_change(ip, w->append);
+	/* A cached page was dirtied while that was allowed; to refuse it now would lose it. */
+	err = fs_file_may_change(ip, w->append || (w->iocb->ki_flags & IOCB_FAULT));
 	if (err)
 		return err;
 	if (w->append)

@@ -297,14 +297,16 @@ static int run(const struct fz_mount_request *r, int status_fd, struct fz_failur
 	if (parts_create(&fz, f) == 0 && session_mount(&fz, &src, r, f) == 0) {
 		favour_ourselves();
 		fz_source_close(&src);
-		if (serve(&fz, r, status_fd, f) < 0)
-			fuse_session_unmount(fz.se);
+		serve(&fz, r, status_fd, f);
 	}
 	fz_source_close(&src);
 	fz_close_fs(&fz);
-	if (fz.se)
-		fuse_session_destroy(fz.se);
 	parts_destroy(&fz);
+	if (fz.se) {
+		/* Unmounts where serving never began or ended in an error; else only frees. */
+		fuse_session_unmount(fz.se);
+		fuse_session_destroy(fz.se);
+	}
 	if (f->code == 0 && fz.unmount_error)
 		fz_fail(f, FZ_EX_FAIL, "%s: unmount: %s", r->target, strerror(-fz.unmount_error));
 	return f->code;

@@ -156,17 +156,19 @@ static int do_write(struct fz_call *c)
 	int64_t n;
 
 	if (is_cache_write(c)) {
-		flags |= IOCB_FAULT;
+		isize = i_size_read(fs_vfs_inode(ip));
 		/*
 		 * Pages stored to through a mapping reach past the end; only write() grows a
-		 * file, and that has reached us already, unless the kernel caches writes.
+		 * file, and that has reached us already, unless the kernel caches writes: then
+		 * its size is the true one, and it cuts its last page there.
 		 */
-		isize = i_size_read(fs_vfs_inode(ip));
 		if (c->fz->cache != FZ_CACHE_WRITEBACK) {
 			if (pos >= isize)
 				return write_done(c, (int64_t)left);
 			left = MIN(left, isize - pos);
 		}
+		if (pos + left <= isize)
+			flags |= IOCB_FAULT;
 	} else if (c->open_flags & O_DIRECT) {
 		flags |= IOCB_DIRECT;
 	}
@@ -175,7 +177,12 @@ static int do_write(struct fz_call *c)
 	io_prepare(c, (char *)(uintptr_t)c->data + c->done, left, pos, flags);
 	if (flags & IOCB_DIRECT)
 		c->iocb.ki_complete = write_complete;
-	n = fs_write_iter(&c->ctx, &c->iocb, &c->iter, false);
+	/*
+	 * The kernel resolved O_APPEND under its inode lock. The file system hears of it where
+	 * that is what happened: append-only files demand it, RWF_NOAPPEND goes elsewhere.
+	 */
+	n = fs_write_iter(&c->ctx, &c->iocb, &c->iter,
+			  (c->open_flags & O_APPEND) && pos == i_size_read(fs_vfs_inode(ip)));
 	if (n == -EIOCBQUEUED)
 		return FZ_ASYNC;
 	if (n < 0 && (c->done == 0 || (n == -EAGAIN && fz_nowait(c))))
