@@ -56,8 +56,9 @@ static void folio_free(struct folio *f)
 {
 	struct folio_full *ff = container_of(f, struct folio_full, f);
 	struct folio_cache *c = f->cache;
-	unsigned busy = FOLIO_BIT(FOLIO_LOCKED) | FOLIO_BIT(FOLIO_DIRTY) |
-			FOLIO_BIT(FOLIO_WRITEBACK) | FOLIO_BIT(FOLIO_LRU);
+	const unsigned busy __attribute__((unused)) =
+		FOLIO_BIT(FOLIO_LOCKED) | FOLIO_BIT(FOLIO_DIRTY) | FOLIO_BIT(FOLIO_WRITEBACK) |
+		FOLIO_BIT(FOLIO_LRU);
 
 	assert(!atomic_load(&f->mapping));
 	assert(!(atomic_load(&f->flags) & busy));

@@ -149,7 +149,7 @@ void jnl_assert_state(const struct jnl *j)
 	assert(j->readonly || j->running);
 	assert(j->used <= j->ring_len && j->head < j->ring_len);
 	if (j->running) {
-		const struct jnl_trans *t = j->running;
+		const struct jnl_trans *t __attribute__((unused)) = j->running;
 
 		assert(t->state == JNL_T_RUNNING || t->state == JNL_T_LOCKED);
 		assert(t->tid > atomic_load(&j->committed_tid));

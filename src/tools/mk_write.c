@@ -270,8 +270,9 @@ int mk_write(struct bd *bd, const struct mk_geom *g, const struct mk_params *p)
 		err = bd_flush(bd);
 	if (!err) {
 		od_sb_encode(&sb, 0, block);
-		assert(!od_sb_decode(block, 0, bd->info.size, &back));
-		err = bd_write(bd, 0, block, OD_MBLK_SIZE, BD_META);
+		/* The last look before it counts: what was made must be readable. */
+		err = od_sb_decode(block, 0, bd->info.size, &back) ? -EFSCORRUPTED :
+		      bd_write(bd, 0, block, OD_MBLK_SIZE, BD_META);
 	}
 	if (!err)
 		err = bd_flush(bd);
