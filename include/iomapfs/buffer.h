@@ -25,7 +25,8 @@ struct buf_ops {
 	uint32_t magic;
 	buf_verify_fn verify;
 };
-extern const struct buf_ops buf_ops_ag, buf_ops_btree, buf_ops_inodes, buf_ops_dir, buf_ops_blob;
+extern const struct buf_ops buf_ops_sb, buf_ops_ag, buf_ops_btree, buf_ops_inodes, buf_ops_dir,
+	buf_ops_blob;
 
 struct buf {
 	uint64_t mblk;

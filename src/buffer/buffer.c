@@ -64,6 +64,7 @@ struct buf_cache {
 	struct shard shards[];
 };
 
+const struct buf_ops buf_ops_sb = { "superblock", OD_MAGIC_SB, od_verify_sb };
 const struct buf_ops buf_ops_ag = { "group header", OD_MAGIC_AG, od_verify_ag };
 const struct buf_ops buf_ops_btree = { "btree", OD_MAGIC_BTREE, od_verify_btree };
 const struct buf_ops buf_ops_inodes = { "inodes", OD_MAGIC_INODES, od_verify_inodes };
@@ -73,7 +74,8 @@ const struct buf_ops buf_ops_blob = { "blob", OD_MAGIC_BLOB, od_verify_blob };
 const struct buf_ops *buf_ops_of(uint32_t magic)
 {
 	static const struct buf_ops *const all[] = {
-		&buf_ops_ag, &buf_ops_btree, &buf_ops_inodes, &buf_ops_dir, &buf_ops_blob,
+		&buf_ops_sb,	 &buf_ops_ag,  &buf_ops_btree,
+		&buf_ops_inodes, &buf_ops_dir, &buf_ops_blob,
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)

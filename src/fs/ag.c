@@ -105,14 +105,18 @@ static void header_encode(struct fs_ag *ag)
 		d->reserve[i] = le64_make(i < ag->nr_reserve ? ag->reserve[i] : 0);
 }
 
+uint64_t ag_set_aside(const struct fs_ag *ag)
+{
+	return MIN(ag_mblk_to_fsb(ag->fs, AG_SET_ASIDE_MBLKS), ag->nr_blocks / 32);
+}
+
 void ag_update_usable(struct fs_ag *ag)
 {
 	const struct fs *fs = ag->fs;
-	uint64_t aside = ag_mblk_to_fsb(fs, AG_SET_ASIDE_MBLKS);
+	uint64_t aside = ag_set_aside(ag);
 	uint64_t kept, usable;
 
 	lk_assert_held(&ag->cnt_lock);
-	aside = MIN(aside, ag->nr_blocks / 32);
 	kept = ag_mblk_to_fsb(fs, ag->reserve_seen);
 	aside = aside > kept ? aside - kept : 0;
 	usable = ag->free_blocks > ag->busy_blocks ? ag->free_blocks - ag->busy_blocks : 0;
@@ -120,9 +124,11 @@ void ag_update_usable(struct fs_ag *ag)
 	if (usable != ag->usable)
 		space_adjust_free(ag->fs, (int64_t)usable - (int64_t)ag->usable);
 	ag->usable = usable;
+	/* The root of the SLOT tree comes and goes with the slots: it counts as one of them. */
 	atomic_store(&ag->stat_free_bytes,
 		     (ag->free_blocks << fs->sb.block_shift) +
-			     ((ag->free_slots + ag->nr_reserve) << OD_MBLK_SHIFT));
+			     ((ag->free_slots + ag->nr_reserve +
+			       (ag->root[OD_TREE_SLOT].mblk != 0)) << OD_MBLK_SHIFT));
 }
 
 uint64_t ag_usable(struct fs_ag *ag)

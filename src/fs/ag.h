@@ -87,6 +87,8 @@ unsigned ag_reserve_need(struct fs_ag *ag);
 void ag_end(struct jnl_handle *h, struct fs_ag *ag);
 /* cnt_lock held: tell space.c what this group can give now. */
 void ag_update_usable(struct fs_ag *ag);
+/* fsbs that the group's own trees may have in all, kept from everybody else. */
+uint64_t ag_set_aside(const struct fs_ag *ag);
 /* Blocks the group may give away: free, not busy, not set aside. */
 uint64_t ag_usable(struct fs_ag *ag);
 /* A change failed half-way. Logs, stops the journal, returns err. */

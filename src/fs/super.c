@@ -80,33 +80,6 @@ struct bd *fs_bd(const struct fs *fs)
 
 /* ---- Flushing -------------------------------------------------------------------------------- */
 
-static void flush_delalloc_one(struct fs_inode *ip, void *arg)
-{
-	int *err = arg, ret = 0;
-	bool has_delalloc;
-
-	if (!S_ISREG(ip->mode))
-		return;
-	lk_lock(&ip->extlock);
-	has_delalloc = ip->delalloc_blocks > 0;
-	lk_unlock(&ip->extlock);
-	if (has_delalloc)
-		ret = fs_inode_writeback(ip, true);
-	if (ret && !*err)
-		*err = ret;
-	/* Busy files keep theirs: -EAGAIN. */
-	(void)fs_trim_eofblocks(ip);
-}
-
-int fs_flush_delalloc(struct fs *fs)
-{
-	int err = 0;
-
-	icache_for_each(fs, flush_delalloc_one, &err);
-	/* A file that can not be written must not keep others from getting space. */
-	return err == -EROFS ? err : 0;
-}
-
 int fs_write_everything(struct fs *fs)
 {
 	int err, ret;
@@ -159,13 +132,14 @@ int fs_quiesce(struct fs *fs)
 
 int fs_statfs(struct fs *fs, struct statvfs *st)
 {
-	uint64_t free_bytes = 0, inodes = 0;
+	uint64_t free_bytes = 0, inodes = 0, kept = 0;
 	struct space_counts c;
 	int64_t avail;
 
 	for (uint32_t i = 0; i < fs->sb.nr_ags; i++) {
 		free_bytes += atomic_load(&fs->ags[i].stat_free_bytes);
 		inodes += atomic_load(&fs->ags[i].stat_inodes);
+		kept += ag_set_aside(&fs->ags[i]);
 	}
 	space_get(fs, &c);
 	avail = c.free - c.reserved - c.pool;
@@ -176,7 +150,8 @@ int fs_statfs(struct fs *fs, struct statvfs *st)
 		       fs->sb.nr_ags * ((uint64_t)OD_AG_HEAD_SIZE >> fs->block_shift);
 	st->f_bfree = free_bytes >> fs->block_shift;
 	st->f_bfree -= MIN(st->f_bfree, (uint64_t)MAX(c.reserved, 0));
-	st->f_bavail = avail > 0 ? MIN((uint64_t)avail, st->f_bfree) : 0;
+	kept += (uint64_t)c.pool;
+	st->f_bavail = avail > 0 && st->f_bfree > kept ? st->f_bfree - kept : 0;
 	/* Inodes are made of free space as needed. */
 	st->f_ffree = st->f_favail = st->f_bavail * (fs->block_size / OD_INODE_SIZE);
 	st->f_files = inodes + st->f_ffree;

@@ -98,25 +98,16 @@ int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err)
 
 /* ---- Label and uuid ------------------------------------------------------------------------ */
 
-static const struct buf_ops sb_buf_ops = {
-	.name = "superblock",
-	.magic = OD_MAGIC_SB,
-	.verify = od_verify_sb,
-};
-
 static int tune_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const struct sb_info *sb)
 {
 	struct buf *b;
-	int err = buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno,
-			   &sb_buf_ops, 0, &b);
+	/* All of it is written, so it need not be read: a damaged copy is whole again. */
+	int err = buf_new(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno,
+			  &buf_ops_sb, &b);
 
-	/* A copy that was damaged is made anew from the one that the mount used. */
-	if (err == -EFSCORRUPTED)
-		err = buf_new(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno,
-			      &sb_buf_ops, &b);
 	if (err)
 		return err;
-	jnl_get_write(h, b);
+	jnl_get_create(h, b);
 	od_sb_encode(sb, agno, b->data);
 	buf_put(b);
 	return 0;
