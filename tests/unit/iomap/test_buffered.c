@@ -374,6 +374,29 @@ START_TEST(stores_behind_eof_are_zeroed)
 }
 END_TEST
 
+/* The engine's own part of that, for a file system that does not zero the gap itself. */
+START_TEST(gap_after_old_eof)
+{
+	struct iovec iov = { ref, 10 };
+	struct kiocb iocb = { .ki_inode = &t->inode, .ki_pos = 9000, .ki_flags = IOCB_WRITE };
+	struct iov_iter it;
+	struct folio *f;
+
+	ck_assert_int_eq(toy_write(t, 0, ref, 100, 0), 100);
+	ck_assert_int_eq(filemap_get_folio(&t->inode.i_mapping, 0, 0, FGP_LOCK, &f), 0);
+	memset((char *)f->data + 100, 0xbb, 1000);
+	folio_unlock(f);
+	folio_put(f);
+	iov_iter_init(&it, &iov, 1, 10);
+	lk_wrlock(&t->inode.i_rwsem);
+	ck_assert_int_eq(iomap_file_buffered_write(&iocb, &it, &toy_ops, &toy_write_ops, NULL), 10);
+	lk_rw_unlock(&t->inode.i_rwsem);
+	expect(0, ref, 100);
+	expect_fill(100, 0, 8900);
+	expect(9000, ref, 10);
+}
+END_TEST
+
 /* ---- Sharing ------------------------------------------------------------------------------ */
 
 START_TEST(unshare_all)
@@ -497,6 +520,7 @@ int main(void)
 	tcase_add_test(tc, zero_skips_what_is_zero);
 	tcase_add_test(tc, truncate_down_and_up);
 	tcase_add_loop_test(tc, stores_behind_eof_are_zeroed, 0, 2);
+	tcase_add_test(tc, gap_after_old_eof);
 	tcase_add_test(tc, unshare_all);
 	tcase_add_test(tc, partial_write_to_shared_block);
 	tcase_add_test(tc, inline_file);
