@@ -60,7 +60,7 @@ static const struct iomap_dev_ops dev_ops = {
 	.unplug = dev_unplug,
 };
 
-int iodev_fs_create(struct fs *fs)
+int fs_iodev_create(struct fs *fs)
 {
 	const struct bd_info *info = &fs->bd->info;
 	struct iomap_dev *dev = calloc(1, sizeof(*dev));
@@ -79,7 +79,7 @@ int iodev_fs_create(struct fs *fs)
 	return 0;
 }
 
-void iodev_fs_destroy(struct fs *fs)
+void fs_iodev_destroy(struct fs *fs)
 {
 	free(fs->idev);
 	fs->idev = NULL;

@@ -161,7 +161,7 @@ static int make_all(struct fs *fs, struct fs_error *err)
 	if (!ret)
 		ret = make_workers(fs);
 	if (!ret)
-		ret = iodev_fs_create(fs);
+		ret = fs_iodev_create(fs);
 	if (!ret)
 		ret = space_init(fs);
 	if (ret)
@@ -208,7 +208,7 @@ static int end_all(struct fs *fs)
 		folio_cache_destroy(fs->fc);
 	if (fs->bc)
 		buf_cache_destroy(fs->bc);
-	iodev_fs_destroy(fs);
+	fs_iodev_destroy(fs);
 	ret = fs->opts.readonly ? 0 : bd_flush(fs->bd);
 	lk_mutex_destroy(&fs->rename_lock);
 	lk_rw_destroy(&fs->freeze_lock);

@@ -7,8 +7,8 @@
 #include "icache.h"
 
 /* iodev.c */
-int iodev_fs_create(struct fs *fs);
-void iodev_fs_destroy(struct fs *fs);
+int fs_iodev_create(struct fs *fs);
+void fs_iodev_destroy(struct fs *fs);
 
 /* background.c: one thread that flushes old attributes and keeps the inode table small. */
 int fs_bg_start(struct fs *fs);
