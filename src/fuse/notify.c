@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The notifier: a thread that serves no queue. A notification that drops pages makes the
+ * The notifier: threads that serve no queue. A notification that drops pages makes the
  * kernel write them back first and wait for our answers to those writes; sent by a serving
  * thread it would wait for itself.
  */
@@ -16,8 +16,12 @@ struct job {
 	struct fz_call *call;
 };
 
+/*
+ * Pages and attributes apart: the pages' thread may be waiting for the answer to a cache
+ * write that in turn has an attribute to announce.
+ */
 struct fz_notifier {
-	struct work_pool *pool;
+	struct work_pool *pages, *attrs;
 };
 
 int fz_notifier_create(struct fz *fz, struct fz_notifier **out)
@@ -27,9 +31,11 @@ int fz_notifier_create(struct fz *fz, struct fz_notifier **out)
 
 	if (!n)
 		return -ENOMEM;
-	ret = work_pool_create("fz-notify", 1, &n->pool);
+	ret = work_pool_create("fz-pages", 1, &n->pages);
+	if (ret == 0)
+		ret = work_pool_create("fz-attrs", 1, &n->attrs);
 	if (ret < 0) {
-		free(n);
+		fz_notifier_destroy(n);
 		return ret;
 	}
 	*out = n;
@@ -40,7 +46,10 @@ void fz_notifier_destroy(struct fz_notifier *n)
 {
 	if (!n)
 		return;
-	work_pool_destroy(n->pool);
+	if (n->pages)
+		work_pool_destroy(n->pages);
+	if (n->attrs)
+		work_pool_destroy(n->attrs);
 	free(n);
 }
 
@@ -77,5 +86,5 @@ void fz_notify_inval(struct fz *fz, uint64_t nodeid, int64_t off, int64_t len, s
 	j->len = len;
 	j->call = c;
 	j->work.fn = notify_work;
-	work_queue(fz->notifier->pool, &j->work);
+	work_queue(off < 0 ? fz->notifier->attrs : fz->notifier->pages, &j->work);
 }

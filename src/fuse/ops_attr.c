@@ -49,6 +49,15 @@ static int do_setattr(struct fz_call *c)
 	struct fs_attr now;
 	int ret;
 
+	/*
+	 * Who makes a program setuid vouches for what was stored until now: pages that the
+	 * kernel still holds go first, or their writeback would clear the bits again.
+	 */
+	if ((c->set & FS_SET_MODE) && (c->attr.mode & (S_ISUID | S_ISGID))) {
+		ret = fz_want_kernel_pages(c);
+		if (ret)
+			return ret;
+	}
 	ret = fz_node_get(c->fz, c->nodeid, c->ctx.flags, &ip);
 	if (ret < 0)
 		return ret;

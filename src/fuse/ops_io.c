@@ -124,6 +124,11 @@ static int write_done(struct fz_call *c, int64_t n)
 	c->result = (int64_t)c->done + n;
 	if (mode == c->old_mode)
 		return reply_written(c);
+	if (c->xflags & FUSE_WRITE_CACHE) {
+		/* The kernel's writeback must not wait for a notification: announce, and go on. */
+		fz_notify_inval(c->fz, c->nodeid, -1, 0, NULL);
+		return reply_written(c);
+	}
 	k = fz_call_keep(c);
 	if (!k)
 		return reply_written(c);
@@ -147,6 +152,25 @@ static bool is_cache_write(const struct fz_call *c)
 	return c->xflags & FUSE_WRITE_CACHE;
 }
 
+/*
+ * Stores through a mapping reach us without a name and without the kernel's request to drop
+ * setuid, setgid and capabilities: whoever stored, the program is not what was trusted.
+ */
+static int kill_priv_of_stores(struct fz_call *c, struct fs_inode *ip)
+{
+	struct fs_attr unused = {0};
+	int64_t cap;
+
+	if (!(c->old_mode & (S_ISUID | S_ISGID))) {
+		cap = fs_getxattr(&c->ctx, ip, "security.capability", NULL, 0);
+		if (cap == -EAGAIN)
+			return -EAGAIN;
+		if (cap <= 0)
+			return 0;
+	}
+	return fs_setattr(&c->ctx, ip, FS_SET_KILL_SUIDGID, &unused, NULL);
+}
+
 static int do_write(struct fz_call *c)
 {
 	struct fs_inode *ip = file_of(c->fh)->ip;
@@ -154,6 +178,7 @@ static int do_write(struct fz_call *c)
 	size_t left = c->size - c->done;
 	unsigned flags = IOCB_WRITE;
 	int64_t n;
+	int ret;
 
 	if (is_cache_write(c)) {
 		isize = i_size_read(fs_vfs_inode(ip));
@@ -169,6 +194,9 @@ static int do_write(struct fz_call *c)
 		}
 		if (pos + left <= isize)
 			flags |= IOCB_FAULT;
+		ret = kill_priv_of_stores(c, ip);
+		if (ret < 0)
+			return ret;
 	} else if (c->open_flags & O_DIRECT) {
 		flags |= IOCB_DIRECT;
 	}

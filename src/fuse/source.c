@@ -76,14 +76,20 @@ static int open_error(struct fz_failure *f, const char *path, int error)
 static int open_bd(struct fz_source *s, const struct fz_options *o)
 {
 	unsigned flags = BD_OPEN_LOCK;
-	int ret;
+	int ret = -EBUSY;
 
 	/* On plain FUSE nobody else holds the claim: keep ours. */
 	if (s->is_blk && !s->fuseblk)
 		flags = BD_OPEN_EXCL;
 	else if (s->is_blk)
 		flags = 0;
-	ret = bd_open(s->path, flags, &s->bd);
+	/* The last daemon may be on its way out: unmounted (plain FUSE) or killed a moment ago. */
+	for (int i = 0; i < CLAIM_TRIES; i++) {
+		ret = bd_open(s->path, flags, &s->bd);
+		if (ret != -EBUSY)
+			break;
+		pause_ms(CLAIM_PAUSE_MS);
+	}
 	if (ret < 0 && ret != -EBUSY && o->fs.readonly)
 		ret = bd_open(s->path, flags | BD_OPEN_RDONLY, &s->bd);
 	if (ret == 0 && s->is_blk) {
