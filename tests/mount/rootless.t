@@ -7,7 +7,7 @@ command -v fusermount3 >/dev/null && [ -u "$(command -v fusermount3)" ] || {
 	exit 0
 }
 user=65534
-mkfs_it
+: >"$img"
 chown $user "$img" "$mnt" "$tmp"
 cp -rL "$IOMAPFS_BIN" "$tmp/bin"
 cat >"$tmp/inside" <<'SH'
@@ -22,6 +22,7 @@ SH
 cat >"$tmp/as_user" <<'SH'
 cd "$T"
 export PATH=$T/bin:$PATH
+truncate -s 256M img && mkfs.iomapfs -q img
 iomapfs img mnt && echo MOUNTED
 grep " $T/mnt fuse.iomapfs .*nosuid,nodev" /proc/mounts >/dev/null && echo NOSUID
 dd if=/dev/urandom of=mnt/data bs=1M count=20 2>/dev/null
