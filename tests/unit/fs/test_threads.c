@@ -11,6 +11,7 @@
 
 #define NR_WORKERS 4
 #define NR_OPS 3000u
+#define NR_NAMES 700u
 
 static struct fs_ctx ctx0 = { .uid = 0, .gid = 0, .umask = 022 };
 
@@ -38,9 +39,9 @@ static int write_some(struct fs_inode *ip, uint64_t pos, size_t len)
 static int use_file(struct worker *w, struct fs_inode *ip, struct rng *rng)
 {
 	struct fs_attr a = { .size = rng_below(rng, 50000), .mode = 0600 };
-	int err = write_some(ip, rng_below(rng, 300000), 1 + rng_below(rng, 39999));
+	int err = write_some(ip, rng_below(rng, 300000), 20000 + rng_below(rng, 19999));
 
-	if (!err && rng_below(rng, 3) == 0)
+	if (!err && rng_below(rng, 6) == 0)
 		err = fs_setattr(&ctx0, ip, FS_SET_SIZE | FS_SET_MTIME_NOW, &a, NULL);
 	if (!err && rng_below(rng, 4) == 0)
 		err = fs_setattr(&ctx0, ip, FS_SET_MODE, &a, &a);
@@ -59,7 +60,7 @@ static void *work_main(void *arg)
 		struct fs_inode *ip = NULL;
 		int err;
 
-		snprintf(name, sizeof(name), "n%u", (unsigned)rng_below(&rng, 40));
+		snprintf(name, sizeof(name), "n%u", (unsigned)rng_below(&rng, NR_NAMES));
 		err = fs_lookup(&ctx0, w->dir, name, strlen(name), &ip);
 		if (err == -ENOENT)
 			err = fs_mknod(&ctx0, w->dir, name, strlen(name), S_IFREG | 0644, 0, 0, &ip);
@@ -142,7 +143,7 @@ START_TEST(test_threads)
 	if (_i == 1)
 		ck_assert_uint_gt(w[0].nr_enospc + w[1].nr_enospc, 0);
 	for (unsigned i = 0; i < NR_WORKERS; i++) {
-		for (unsigned k = 0; k < 40; k++) {
+		for (unsigned k = 0; k < NR_NAMES; k++) {
 			int err;
 
 			snprintf(name, sizeof(name), "n%u", k);
