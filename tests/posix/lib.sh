@@ -44,7 +44,8 @@ if [ -n "${POSIX_DIR:-}" ]; then
 	dir=$(mktemp -d "$POSIX_DIR/posix-XXXXXX")
 else
 	truncate -s "${IMG_SIZE:-256M}" "$tmp/img"
-	"$IOMAPFS_BIN/mkfs.iomapfs" -q "$tmp/img" && "$IOMAPFS_BIN/mount.iomapfs" -o "$IOMAPFS_MOUNT_OPTIONS" "$tmp/img" "$mnt" ||
+	# shellcheck disable=SC2086 # MKFS_ARGS is a list of arguments
+	"$IOMAPFS_BIN/mkfs.iomapfs" -q ${MKFS_ARGS:-} "$tmp/img" && "$IOMAPFS_BIN/mount.iomapfs" -o "$IOMAPFS_MOUNT_OPTIONS" "$tmp/img" "$mnt" ||
 		{ echo "Bail out! no mount"; exit 1; }
 	dir=$mnt/t
 	mkdir "$dir"
