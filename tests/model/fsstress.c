@@ -97,11 +97,14 @@ static void fail(const char *fmt, ...)
 __attribute__((format(printf, 1, 2)))
 static void note(const char *fmt, ...)
 {
+	char *line = oplog[op_nr++ % LOG_KEPT];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(oplog[op_nr++ % LOG_KEPT], sizeof(oplog[0]), fmt, ap);
+	vsnprintf(line, sizeof(oplog[0]), fmt, ap);
 	va_end(ap);
+	while ((line = strchr(line, '\n'))) /* some names have one */
+		*line = '?';
 }
 
 /* The call's result against the model's: 0, or an errno. */
