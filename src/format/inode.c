@@ -167,12 +167,16 @@ static const char *check_xattr_blobs(const struct od_ctx *c, const uint8_t *list
 {
 	while (len > 0) {
 		struct od_xattr x;
-		le64_t mblk;
 
 		memcpy(&x, list, sizeof(x));
-		memcpy(&mblk, list + sizeof(x) + x.name_len, sizeof(mblk));
-		if ((le16_get(x.flags) & OD_XATTR_BLOB) && !od_mblk_ok(c, le64_get(mblk)))
-			return "xattr-blob-out-of-bounds";
+		/* Only a record with a blob is sure to have eight bytes behind its name. */
+		if (le16_get(x.flags) & OD_XATTR_BLOB) {
+			le64_t mblk;
+
+			memcpy(&mblk, list + sizeof(x) + x.name_len, sizeof(mblk));
+			if (!od_mblk_ok(c, le64_get(mblk)))
+				return "xattr-blob-out-of-bounds";
+		}
 		list += od_xattr_rec_len(&x);
 		len -= od_xattr_rec_len(&x);
 	}

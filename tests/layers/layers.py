@@ -19,7 +19,7 @@ LAYERS = {
                "invalidate_", "balance_dirty_pages"]),
     "iomap": ({"util", "folio", "iomap"},
               ["iomap_", "iov_iter_", "inode_dio_", "fiemap_prep", "pagecache_"]),
-    "format": ({"format"}, ["od_"]),
+    "format": ({"util", "format"}, ["od_"]),
     "buffer": ({"util", "block", "format", "buffer"}, ["buf_"]),
     "journal": ({"util", "block", "format", "buffer", "journal"}, ["jnl_"]),
     "fs": ({"util", "block", "folio", "iomap", "format", "buffer", "journal", "fs"},

@@ -393,6 +393,38 @@ START_TEST(inode_faults)
 }
 END_TEST
 
+static size_t put_xattr(uint8_t *to, unsigned ns, const char *name, unsigned flags, uint32_t len)
+{
+	const struct od_xattr x = {
+		.ns = (uint8_t)ns,
+		.name_len = (uint8_t)strlen(name),
+		.flags = le16_make((uint16_t)flags),
+		.value_len = le32_make(len),
+	};
+
+	memcpy(to, &x, sizeof(x));
+	memcpy(to + sizeof(x), name, strlen(name));
+	return od_xattr_rec_len(&x);
+}
+
+/* The last inode of a block ends with a record too short to hold a blob's address. */
+START_TEST(short_xattr_at_the_end_of_memory)
+{
+	const struct od_ctx c = sample_ctx();
+	struct od_inode *di = malloc(sizeof(*di));
+	size_t len;
+
+	*di = make_inode(S_IFREG | 0644, OD_DATA_INLINE, 5, 5);
+	len = put_xattr(blk.b, OD_XNS_TRUSTED, "a", 0, 1);
+	ck_assert_uint_eq(len, 12);
+	memcpy(di->area + OD_INODE_AREA - len, blk.b, len);
+	di->attr_fmt = OD_ATTR_INLINE;
+	di->attr_len = le16_make((uint16_t)len);
+	expect(od_verify_inode(&c, di, 8801), NULL);
+	free(di);
+}
+END_TEST
+
 START_TEST(inode_block)
 {
 	const struct od_ctx c = sample_ctx();
@@ -491,20 +523,6 @@ START_TEST(blob_faults)
 	}
 }
 END_TEST
-
-static size_t put_xattr(uint8_t *to, unsigned ns, const char *name, unsigned flags, uint32_t len)
-{
-	const struct od_xattr x = {
-		.ns = (uint8_t)ns,
-		.name_len = (uint8_t)strlen(name),
-		.flags = le16_make((uint16_t)flags),
-		.value_len = le32_make(len),
-	};
-
-	memcpy(to, &x, sizeof(x));
-	memcpy(to + sizeof(x), name, strlen(name));
-	return od_xattr_rec_len(&x);
-}
 
 START_TEST(xattr_faults)
 {
@@ -634,6 +652,7 @@ int main(void)
 	tcase_add_test(tc, features);
 	tcase_add_loop_test(tc, node_fault, 0, (int)ARRAY_SIZE(node_faults));
 	tcase_add_test(tc, inode_faults);
+	tcase_add_test(tc, short_xattr_at_the_end_of_memory);
 	tcase_add_test(tc, inode_block);
 	tcase_add_test(tc, dir_faults);
 	tcase_add_test(tc, blob_faults);
