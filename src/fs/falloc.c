@@ -14,6 +14,13 @@ static int punch(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	assert(pos < end);
 	if (a >= b && a > pos && b < pos)
 		return fs_zero_bytes(ip, pos, MIN(end, size), NULL);
+	/* Data that was to raise the size on disk must not be dropped before it did. */
+	if (end > disk_size_read(ip) && size > disk_size_read(ip)) {
+		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, disk_size_read(ip),
+						   size - 1);
+		if (err)
+			return err;
+	}
 	if (a < b) {
 		/* First, so that no dirty block of these extents is left when they go. */
 		err = fs_drop_cache(ip, a, b);

@@ -122,7 +122,8 @@ static int shrink_on_disk(struct fs_inode *ip, uint64_t size)
 		listed = !err;
 	}
 	if (!err) {
-		disk_size_write(ip, MIN(size, ip->disk_size));
+		/* Also when it grows: what lay between was written before. */
+		disk_size_write(ip, size);
 		tx.dirty = true;
 		da_remove(ip, fblk, UINT64_MAX, false);
 		atomic_fetch_add(&ip->map_seq, 1);
