@@ -27,13 +27,17 @@ static int change_reserve(struct fs_change *c)
 
 int fs_change_start(struct fs_change *c)
 {
-	unsigned credits = c->need.credits;
+	/* A credit is also a revoke: of a block freed, which need not be one that is logged. */
+	unsigned credits = MAX(c->need.credits, c->need.frees);
 	int err;
 
 	assert(!c->h);
 	if (c->need.allocs + c->need.frees)
 		credits += ag_mblk_credits(c->fs, c->need.allocs + c->need.frees);
-	assert(credits && credits <= JNL_MAX_CREDITS);
+	assert(credits);
+	/* Only trees of a height that no real use gives them make a change as large as that. */
+	if (credits > JNL_MAX_CREDITS)
+		return -ENOSPC;
 	err = change_reserve(c);
 	if (err)
 		return err;

@@ -66,6 +66,7 @@ static int free_batch(struct fs_inode *dir)
 	struct bt_rec recs[DIR_FREE_BATCH];
 	struct fs *fs = dir->fs;
 	struct jnl_handle *h;
+	unsigned frees;
 	int n, err;
 
 	n = last_blocks(dir, recs);
@@ -75,9 +76,10 @@ static int free_batch(struct fs_inode *dir)
 	if (err)
 		return err;
 	/* Neighbouring keys share their path: a second leaf is all that is added to one delete. */
+	frees = DIR_FREE_BATCH + 1 + 2 * bt_need_nodes(&dir->dir->map);
 	err = jnl_start(fs->jnl,
-			1 + 2 * bt_need_credits(&dir->dir->map) +
-				ag_mblk_credits(fs, DIR_FREE_BATCH + 1 + 2 * bt_need_nodes(&dir->dir->map)),
+			1 + MAX(2 * bt_need_credits(&dir->dir->map), frees) +
+				ag_mblk_credits(fs, frees),
 			0, &h);
 	if (err)
 		return err;

@@ -15,11 +15,15 @@
 
 #include "change.h"
 
-#define XATTR_RECS_MAX   65536u   /* bytes of all records of an inode */
-#define XATTR_INLIST_MAX 1024u    /* larger values get a blob */
-/* Blocks of the largest blob, and those that one change may have to free. */
-#define XATTR_BLOB_BLOCKS DIV_ROUND_UP(XATTR_RECS_MAX, OD_BLOB_DATA)
-#define XATTR_OLD_MAX    (3 * XATTR_BLOB_BLOCKS)
+/*
+ * Bounds that keep the worst change, a large value in place of another with the list rewritten,
+ * within one journal handle: 8 + 17 blocks written and as many freed.
+ */
+#define XATTR_LIST_BLOCKS 8u
+#define XATTR_RECS_MAX    (XATTR_LIST_BLOCKS * OD_BLOB_DATA) /* bytes of all records of an inode */
+#define XATTR_INLIST_MAX  1024u                               /* larger values get a blob */
+#define XATTR_BLOB_BLOCKS DIV_ROUND_UP(OD_XATTR_VALUE_MAX, OD_BLOB_DATA)
+#define XATTR_OLD_MAX     (XATTR_LIST_BLOCKS + XATTR_BLOB_BLOCKS)
 
 /* ---- Blobs (xattr_blob.c) ------------------------------------------------------------- */
 
