@@ -161,6 +161,9 @@ static void check_free_list(struct chk *c, struct dir *d)
 	struct dir_block *b = d->blocks.data;
 	uint64_t next = le64_get(d->root.free_head);
 
+	/* Without entries the blocks are on their way back, and the list is dropped first. */
+	if (le64_get(d->root.nr_entries) == 0)
+		return;
 	while (next != 0) {
 		const uint64_t index = next - 1;
 		struct dir_block *hit = NULL;
