@@ -318,15 +318,16 @@ END_TEST
  */
 static void cut_once(uint64_t n, uint64_t cut_seed)
 {
+	struct fs_inode *it;
 	struct fx x;
 	char from[16], to[16];
 	unsigned found = 0;
 
 	fx_make(&x, 32u << 20);
 	ck_assert_int_eq(fx_creat(&x, x.root, "f0"), 0);
-	ck_assert_int_eq(fs_setxattr(&x.ctx, fx_lookup(&x, x.root, "f0"), "user.it", "1", 1, 0), 0);
-	fs_iput(fx_lookup(&x, x.root, "f0"));
-	fs_iput(fx_lookup(&x, x.root, "f0"));
+	it = fx_lookup(&x, x.root, "f0");
+	ck_assert_int_eq(fs_setxattr(&x.ctx, it, "user.it", "1", 1, 0), 0);
+	fs_iput(it);
 	fx_umount(&x);
 	ck_assert_int_eq(bd_crash_create(x.mem, &x.crash), 0);
 	fx_mount(&x);
