@@ -124,11 +124,8 @@ void ag_update_usable(struct fs_ag *ag)
 	if (usable != ag->usable)
 		space_adjust_free(ag->fs, (int64_t)usable - (int64_t)ag->usable);
 	ag->usable = usable;
-	/* The root of the SLOT tree comes and goes with the slots: it counts as one of them. */
-	atomic_store(&ag->stat_free_bytes,
-		     (ag->free_blocks << fs->sb.block_shift) +
-			     ((ag->free_slots + ag->nr_reserve +
-			       (ag->root[OD_TREE_SLOT].mblk != 0)) << OD_MBLK_SHIFT));
+	atomic_store(&ag->stat_free_bytes, (ag->free_blocks << fs->sb.block_shift) +
+						   (ag->meta_seen << OD_MBLK_SHIFT));
 }
 
 uint64_t ag_usable(struct fs_ag *ag)
@@ -150,16 +147,26 @@ int ag_lock(struct fs_ag *ag, unsigned flags)
 	return 0;
 }
 
+/* What others may look at without the group's lock. */
+static void publish(struct fs_ag *ag)
+{
+	lk_lock(&ag->cnt_lock);
+	ag->reserve_seen = ag->nr_reserve;
+	/* The root of the SLOT tree comes and goes with the slots: it counts as one of them. */
+	ag->meta_seen = ag->free_slots + ag->nr_reserve + (ag->root[OD_TREE_SLOT].mblk != 0);
+	ag_update_usable(ag);
+	lk_unlock(&ag->cnt_lock);
+	atomic_store(&ag->stat_inodes, ag->nr_inodes);
+	atomic_store(&ag->stat_free_level, ag->root[OD_TREE_FREE_LEN].level);
+	atomic_store(&ag->stat_ino_level, ag->root[OD_TREE_INO].level);
+}
+
 void ag_end(struct jnl_handle *h, struct fs_ag *ag)
 {
 	lk_assert_held(&ag->lock);
 	jnl_get_write(h, ag->hdr);
 	header_encode(ag);
-	lk_lock(&ag->cnt_lock);
-	ag->reserve_seen = ag->nr_reserve;
-	ag_update_usable(ag);
-	lk_unlock(&ag->cnt_lock);
-	atomic_store(&ag->stat_inodes, ag->nr_inodes);
+	publish(ag);
 	lk_unlock(&ag->lock);
 }
 
@@ -274,11 +281,7 @@ static int load_one(struct fs *fs, struct fs_ag *ag, uint32_t agno)
 	if (err)
 		return err;
 	header_decode(ag);
-	ag->reserve_seen = ag->nr_reserve;
-	lk_lock(&ag->cnt_lock);
-	ag_update_usable(ag);
-	lk_unlock(&ag->cnt_lock);
-	atomic_store(&ag->stat_inodes, ag->nr_inodes);
+	publish(ag);
 	return 0;
 }
 
@@ -321,7 +324,7 @@ static unsigned free_tree_level(struct fs *fs)
 	unsigned level = 1;
 
 	for (uint32_t i = 0; i < fs->sb.nr_ags; i++)
-		level = MAX(level, fs->ags[i].root[OD_TREE_FREE_LEN].level);
+		level = MAX(level, atomic_load(&fs->ags[i].stat_free_level));
 	return level;
 }
 

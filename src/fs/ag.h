@@ -42,11 +42,13 @@ struct fs_ag {
 	uint64_t busy_blocks;          /* [C] */
 	uint64_t usable;               /* [C] this group's part of space.free */
 	unsigned reserve_seen;         /* [C] nr_reserve as of the last ag_end */
+	uint64_t meta_seen;            /* [C] mblks that will be free again, as of the last ag_end */
 	struct busy_tree busy;         /* [C] */
 	struct busy_batch *batch;      /* [C] of the running transaction */
 
 	_Atomic uint64_t stat_free_bytes; /* free, busy, slots and reserve: what statfs counts */
 	_Atomic uint64_t stat_inodes;
+	_Atomic unsigned stat_free_level, stat_ino_level; /* of the trees, for credits */
 };
 
 static inline unsigned ag_cluster_mblks(const struct fs *fs)

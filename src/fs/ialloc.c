@@ -81,7 +81,7 @@ unsigned ialloc_credits(struct fs *fs)
 	unsigned level = 1;
 
 	for (uint32_t i = 0; i < fs->sb.nr_ags; i++)
-		level = MAX(level, fs->ags[i].root[OD_TREE_INO].level);
+		level = MAX(level, atomic_load(&fs->ags[i].stat_ino_level));
 	/* A cluster from free space, its blocks, and the two trees. */
 	return ag_credits(fs) + ag_cluster_mblks(fs) + 2 * (2 * level + 3);
 }
