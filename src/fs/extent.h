@@ -168,7 +168,7 @@ int da_add(struct fs_inode *ip, uint64_t fblk, uint64_t len, uint64_t reserved);
 uint64_t da_remove(struct fs_inode *ip, uint64_t fblk, uint64_t end, bool used);
 int da_init(struct fs_inode *ip);
 void da_destroy(struct fs_inode *ip);
-/* Make the promise around fblk real, one UNWRITTEN extent if it can be; no lock held. 0 if there is none. */
+/* Make the promise around fblk real, one UNWRITTEN extent if it can be; no lock held. None: 0. */
 int da_convert(struct fs_inode *ip, uint64_t fblk);
 
 /* ---- Contents inside the inode (inline.c) -------------------------------------------------- */
@@ -219,7 +219,7 @@ int fs_file_touch(struct fs_inode *ip, unsigned ctx_flags);
 int fs_zero_bytes(struct fs_inode *ip, uint64_t pos, uint64_t end, bool *did_zero);
 /* Make [pos, end) disappear from the cache without writing it; both locks exclusive. */
 int fs_drop_cache(struct fs_inode *ip, uint64_t pos, uint64_t end);
-/* i_size grows to size: zero the old tail, write what the new size would expose, log. Both locks exclusive. */
+/* i_size grows: zero the old tail, write what the new size exposes, log. Both locks exclusive. */
 int fs_extend_size(struct fs_inode *ip, uint64_t size);
 /* Make the file at least `size` long; takes its locks. */
 int fs_grow_size(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t size);
