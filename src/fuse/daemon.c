@@ -4,6 +4,7 @@
  * does everything and reports through a pipe, so that the parent returns only when the mount
  * serves, or says why it does not.
  */
+#include <bsd/string.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_log.h>
@@ -79,20 +80,20 @@ static void session_options(char *list, size_t size, const struct fz_source *s,
 	snprintf(list, size, "subtype=iomapfs,default_permissions,fsname=");
 	append_escaped(list, size - 128, s->dev);
 	if (s->fuseblk)
-		strcat(list, ",blkdev,blksize=4096");
+		strlcat(list, ",blkdev,blksize=4096", size);
 	if (root || o->allow_other)
-		strcat(list, ",allow_other");
-	strcat(list, o->fs.readonly ? ",ro" : ",rw");
-	strcat(list, (o->suid ? o->suid : dflt) == FZ_ON ? ",suid" : ",nosuid");
-	strcat(list, (o->dev ? o->dev : dflt) == FZ_ON ? ",dev" : ",nodev");
+		strlcat(list, ",allow_other", size);
+	strlcat(list, o->fs.readonly ? ",ro" : ",rw", size);
+	strlcat(list, (o->suid ? o->suid : dflt) == FZ_ON ? ",suid" : ",nosuid", size);
+	strlcat(list, (o->dev ? o->dev : dflt) == FZ_ON ? ",dev" : ",nodev", size);
 	if (o->exec == FZ_OFF)
-		strcat(list, ",noexec");
+		strlcat(list, ",noexec", size);
 	if (o->fs.atime == FS_ATIME_NOATIME)
-		strcat(list, ",noatime");
+		strlcat(list, ",noatime", size);
 	if (o->sync)
-		strcat(list, ",sync");
+		strlcat(list, ",sync", size);
 	if (o->dirsync)
-		strcat(list, ",dirsync");
+		strlcat(list, ",dirsync", size);
 }
 
 static int session_mount(struct fz *fz, struct fz_source *s, const struct fz_mount_request *r,

@@ -280,7 +280,10 @@ int fz_do_setxattr(struct fz_call *c);
 int fz_do_copy_file_range(struct fz_call *c);
 int fz_do_syncfs(struct fz_call *c);
 
-/* May the kernel hold stores to this file that it has not sent us? If so, get them: FZ_ASYNC, or -errno. 0: no. */
+/*
+ * May the kernel hold stores to this file that it has not sent us? 0: no. Else they are being
+ * fetched and the call runs again then: FZ_ASYNC, or -errno.
+ */
 int fz_want_kernel_pages(struct fz_call *c);
 
 /* ---- Seam (seam.c) ---------------------------------------------------------------------------- */

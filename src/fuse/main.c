@@ -3,6 +3,7 @@
  * One program under several names: iomapfs (the daemon for people), mount.iomapfs,
  * mount.fuse.iomapfs and mount.fuseblk.iomapfs (helpers of mount(8)), umount.fuse.iomapfs.
  */
+#include <bsd/string.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,8 +51,8 @@ static int add_options(struct command_line *cl, const char *list)
 		return -1;
 	}
 	if (cl->list[0])
-		strcat(cl->list, ",");
-	strcat(cl->list, list);
+		strlcat(cl->list, ",", sizeof(cl->list));
+	strlcat(cl->list, list, sizeof(cl->list));
 	return 0;
 }
 

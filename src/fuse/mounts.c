@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The system's mounts: what stands at a path, and taking away what is dead. */
+#include <bsd/string.h>
 #include <errno.h>
 #include <libgen.h>
 #include <mntent.h>
@@ -64,8 +65,8 @@ int fz_target_resolve(const char *target, char out[PATH_MAX], struct fz_failure 
 		return fz_fail(f, FZ_EX_FAIL, "%s: %s", target, strerror(errno));
 	if (strlen(target) >= PATH_MAX)
 		return fz_fail(f, FZ_EX_FAIL, "%.64s...: %s", target, strerror(ENAMETOOLONG));
-	strcpy(copy1, target);
-	strcpy(copy2, target);
+	strlcpy(copy1, target, sizeof(copy1));
+	strlcpy(copy2, target, sizeof(copy2));
 	base = basename(copy2);
 	if (!realpath(dirname(copy1), parent))
 		return fz_fail(f, FZ_EX_FAIL, "%s: %s", target, strerror(errno));

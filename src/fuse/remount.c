@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* mount -o remount: the kernel's flags and the daemon's state change together. */
+#include <bsd/string.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +18,7 @@ static int tell_daemon(int fd, const char *list, struct fz_failure *f)
 
 	if (strlen(list) >= sizeof(r.options))
 		return fz_fail(f, FZ_EX_USAGE, "the option list is too long");
-	strcpy(r.options, list);
+	strlcpy(r.options, list, sizeof(r.options));
 	if (ioctl(fd, IOMAPFS_IOC_REMOUNT, &r) < 0)
 		return fz_fail(f, FZ_EX_FAIL, "remount: %s", strerror(errno));
 	if (r.error)

@@ -4,6 +4,7 @@
  * layer (fuseblk), which gives FIBMAP, SYNCFS and an unmount that waits; an image file gets a
  * loop device for that, while our own I/O goes to the image itself.
  */
+#include <bsd/string.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/loop.h>
@@ -115,7 +116,7 @@ int fz_source_open(struct fz_source *s, const char *path, const struct fz_option
 		return fz_fail(f, FZ_EX_FAIL, "%s: neither a block device nor an image file", path);
 	s->is_blk = S_ISBLK(st.st_mode);
 	s->fuseblk = geteuid() == 0;
-	strcpy(s->dev, s->path);
+	strlcpy(s->dev, s->path, sizeof(s->dev));
 	if (s->is_blk && s->fuseblk) {
 		ret = claim_device(s->path, o->fs.readonly ? O_RDONLY : O_RDWR);
 		if (ret < 0)
@@ -191,7 +192,7 @@ void fz_source_attach_loop(struct fz_source *s, bool readonly)
 			 "umount(8), which waits",
 			 s->path, strerror(-ret));
 		s->fuseblk = false;
-		strcpy(s->dev, s->path);
+		strlcpy(s->dev, s->path, sizeof(s->dev));
 	}
 }
 

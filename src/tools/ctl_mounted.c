@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* iomapctl on mounted file systems: everything here is one ioctl on a file of it. */
+#include <bsd/string.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -308,7 +309,7 @@ int ctl_tune(const struct ctl_opts *o, const char *path)
 			fprintf(stderr, "iomapctl: a label has at most 64 bytes\n");
 			return CTL_USAGE;
 		}
-		strcpy(t.label, o->label);
+		strlcpy(t.label, o->label, sizeof(t.label));
 		t.set |= IOMAPFS_TUNE_LABEL;
 	}
 	if (o->uuid) {
