@@ -23,7 +23,7 @@
  * same two locks in both orders, each right at its time, which TSan's detector cannot know.
  * The ranks of util keep watch over all other orders.
  */
-const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
 	return "detect_deadlocks=0";
