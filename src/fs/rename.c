@@ -39,7 +39,7 @@ struct renaming {
 	bool inserts;
 };
 
-/* ---- The tree's shape ---------------------------------------------------------------------------- */
+/* ---- The tree's shape ---------------------------------------------------- */
 
 /*
  * Is `anc` at or above `ip`? 1, 0, errors; rename_lock held. Parents read from a damaged
@@ -119,7 +119,7 @@ static void unlock_dirs(struct fs_change *c, struct renaming *r)
 		lk_unlock(&c->fs->rename_lock);
 }
 
-/* ---- Looking and judging ------------------------------------------------------------------------------ */
+/* ---- Looking and judging ---------------------------------------------------- */
 
 static int find_side(struct fs_change *c, struct side *s)
 {
@@ -235,7 +235,7 @@ static int judge(struct fs_change *c, struct renaming *r)
 	return err ? err : judge_links(r);
 }
 
-/* ---- Planning -------------------------------------------------------------------------------------------- */
+/* ---- Planning ---------------------------------------------------- */
 
 /* A directory that is replaced must be empty, and stay so: locked until it is gone. */
 static int lock_target(struct fs_change *c, struct renaming *r)
@@ -298,7 +298,7 @@ static int plan(struct fs_change *c, struct renaming *r)
 	return err;
 }
 
-/* ---- Changing ----------------------------------------------------------------------------------------------- */
+/* ---- Changing ---------------------------------------------------- */
 
 /* The moved inode: ctime, and for a directory its new parent. */
 static void move_inode(struct fs_change *c, struct side *s, struct fs_inode *to)
