@@ -211,3 +211,16 @@ int da_convert(struct fs_inode *ip, uint64_t fblk)
 		err = convert_some(ip, fblk, &done);
 	return err;
 }
+
+void da_withdraw_behind(struct fs_inode *ip, uint64_t size, uint64_t end)
+{
+	uint64_t fblk = fblk_up(ip->fs, size);
+
+	lk_lock(&ip->extlock);
+	/* Block 0 of contents on their way out of the inode is no speculation. */
+	if (ip->delalloc->inline_out)
+		fblk = MAX(fblk, 1u);
+	if (fblk < end && da_remove(ip, fblk, end, false))
+		atomic_fetch_add(&ip->map_seq, 1);
+	lk_unlock(&ip->extlock);
+}

@@ -166,6 +166,12 @@ uint64_t da_need(struct fs_inode *ip, uint64_t blocks);
 int da_add(struct fs_inode *ip, uint64_t fblk, uint64_t len, uint64_t reserved);
 /* Withdraw what is promised of [fblk, end); blocks withdrawn. used: they were allocated. */
 uint64_t da_remove(struct fs_inode *ip, uint64_t fblk, uint64_t end, bool used);
+/*
+ * Withdraw what was promised speculatively behind `size`, up to block `end`: the file is about
+ * to grow over it by other means than writing it, and a promise inside the file that no
+ * dirty folio lies on is never kept. invalidate_lock exclusive; takes extlock.
+ */
+void da_withdraw_behind(struct fs_inode *ip, uint64_t size, uint64_t end);
 int da_init(struct fs_inode *ip);
 void da_destroy(struct fs_inode *ip);
 /* Make the promise around fblk real, one UNWRITTEN extent if it can be; no lock held. None: 0. */

@@ -46,6 +46,7 @@ static int zero_gap(struct write_req *w, uint64_t size)
 	if (w->nowait)
 		return -EAGAIN;
 	lk_wrlock(&ip->vfs.i_mapping.invalidate_lock);
+	da_withdraw_behind(ip, size, fblk_of(ip->fs, w->iocb->ki_pos));
 	err = fs_zero_bytes(ip, size, w->iocb->ki_pos, NULL);
 	lk_rw_unlock(&ip->vfs.i_mapping.invalidate_lock);
 	return err;

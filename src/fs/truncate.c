@@ -186,6 +186,7 @@ int fs_extend_size(struct fs_inode *ip, uint64_t size)
 	err = fs_zero_bytes(ip, old, MIN(size, ROUND_UP(old, bs)), &did_zero);
 	if (err)
 		return err;
+	da_withdraw_behind(ip, old, ext_max_fblk(ip->fs));
 	i_size_write(&ip->vfs, size);
 	pagecache_isize_extended(&ip->vfs, old, size);
 	/* Data that is newer than the old size on disk must be there before the new one is. */

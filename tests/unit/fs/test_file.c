@@ -190,6 +190,42 @@ START_TEST(speculation_is_given_back)
 }
 END_TEST
 
+/* A file that grows over its speculation without writing it has a hole there, for direct I/O as well. */
+START_TEST(growing_over_speculation)
+{
+	static uint8_t buf[128 << 10];
+	struct fs_file *file;
+	struct fs_inode *ip;
+	struct filefs f;
+
+	memset(buf, 0x5c, sizeof(buf));
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	for (unsigned how = 0; how < 3; how++) {
+		const uint64_t far = (1 << 20) + 66 * 1024;
+		char name[2] = { (char)('a' + how), 0 };
+
+		ip = filefs_create(&f, name);
+		ck_assert_int_eq(fs_open(&f.ctx, ip, O_WRONLY, &file), 0);
+		for (unsigned i = 0; i < 8; i++)
+			ck_assert_int_eq(filefs_pwrite(&f, ip, buf, sizeof(buf), i * sizeof(buf), 0),
+					 sizeof(buf));
+		if (how == 0)
+			ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 7, far, 0), 7);
+		else if (how == 1)
+			ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 512, far, IOCB_DIRECT), 512);
+		else
+			ck_assert_int_eq(filefs_truncate(&f, ip, far), 0);
+		memset(buf, 0, sizeof(buf));
+		expect(&f, ip, 1 << 20, buf, 64 << 10, IOCB_DIRECT);
+		expect(&f, ip, 1 << 20, buf, 66 << 10, 0);
+		memset(buf, 0x5c, sizeof(buf));
+		fs_release(file);
+		fs_iput(ip);
+	}
+	filefs_end(&f);
+}
+END_TEST
+
 /* ENOSPC comes from write(), never later; what was accepted is there; deletion gives all back. */
 START_TEST(full_device)
 {
@@ -559,6 +595,7 @@ int main(void)
 	tcase_add_loop_test(t, inline_grows_out, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, interleaved_writers, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, speculation_is_given_back, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, growing_over_speculation, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, full_device, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, truncate_shows_zeros, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, fallocate_modes, 0, NR_SHIFTS);
