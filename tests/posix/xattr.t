@@ -82,7 +82,7 @@ if command -v setfacl >/dev/null; then
 	expect EACCES -u 1002 open d/f O_RDONLY
 	expect 0660 stat d/f mode
 	expect 0 mkdir d/sub 777
-	getfacl -cp d/sub 2>/dev/null | grep -q '^default:user:1001:rwx'
+	getfacl -ncp d/sub 2>/dev/null | grep -q '^default:user:1001:rwx'
 	ok $? "a directory inherits the default ACL"
 	setfacl -d -m u:1001:r a 2>/dev/null
 	ok $([ $? != 0 ]; echo $?) "a file takes no default ACL"
