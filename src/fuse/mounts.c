@@ -2,6 +2,7 @@
 /* The system's mounts: what stands at a path, and taking away what is dead. */
 #include <bsd/string.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <mntent.h>
 #include <spawn.h>
@@ -102,14 +103,23 @@ int fz_target_detach(const char *target)
 	return fz_run(argv) == 0 ? 0 : -EPERM;
 }
 
+/*
+ * Ask whoever serves the target, not the kernel's cache: attributes are cached for ever, so a
+ * plain stat of a dead mount's root goes on succeeding.
+ */
+static int stat_served(const char *target, struct statx *st)
+{
+	return statx(AT_FDCWD, target, AT_STATX_FORCE_SYNC, STATX_TYPE | STATX_MODE, st);
+}
+
 int fz_target_clear_dead(const char *target, struct fz_failure *f)
 {
 	struct fz_mount_entry e;
-	struct stat st;
+	struct statx st;
 
 	/* Several may lie on top of each other, if each start found the last one dead. */
 	for (int tries = 0; tries < 16; tries++) {
-		if (stat(target, &st) == 0)
+		if (stat_served(target, &st) == 0)
 			break;
 		if (errno != ENOTCONN && errno != ECONNABORTED)
 			return fz_fail(f, FZ_EX_FAIL, "%s: %s", target, strerror(errno));
@@ -124,9 +134,9 @@ int fz_target_clear_dead(const char *target, struct fz_failure *f)
 				       target);
 		log_info("%s: detached a mount of %s whose daemon was gone", target, e.source);
 	}
-	if (stat(target, &st) < 0)
+	if (stat_served(target, &st) < 0)
 		return fz_fail(f, FZ_EX_FAIL, "%s: %s", target, strerror(errno));
-	if (!S_ISDIR(st.st_mode))
+	if (!S_ISDIR(st.stx_mode))
 		return fz_fail(f, FZ_EX_FAIL, "%s: not a directory", target);
 	return 0;
 }
