@@ -13,6 +13,7 @@ struct write_req {
 	struct iov_iter *from;
 	bool append, nowait, excl;
 	bool cached;         /* some of it went through the cache: O_DSYNC is ours to do */
+	size_t past_eof;     /* bytes of the kernel's cached page that no file has */
 	unsigned ctx_flags;  /* FS_NOWAIT or 0 */
 };
 
@@ -80,9 +81,12 @@ static int write_checks(struct write_req *w)
 	w->from->count = MIN(w->from->count, OD_FILE_SIZE_MAX - w->iocb->ki_pos);
 	/* The kernel's own writeback never grows a file: what lies past EOF is not data. */
 	if (w->iocb->ki_flags & IOCB_FAULT) {
-		if (w->iocb->ki_pos >= size)
+		const uint64_t left = size - MIN(size, w->iocb->ki_pos);
+
+		w->past_eof = w->from->count - MIN(w->from->count, left);
+		w->from->count -= w->past_eof;
+		if (w->from->count == 0)
 			return 1;
-		w->from->count = MIN(w->from->count, size - w->iocb->ki_pos);
 	} else if (w->ctx->flags & FS_KILL_SUIDGID) {
 		if (!w->excl && fs_has_priv(ip))
 			return -EBUSY;
@@ -247,7 +251,6 @@ int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *f
 {
 	struct fs_inode *ip = FS_I(iocb->ki_inode);
 	struct write_req w = { .ctx = ctx, .ip = ip, .iocb = iocb, .from = from, .append = append };
-	const bool fault = iocb->ki_flags & IOCB_FAULT;
 	const size_t asked = from->count;
 	int64_t ret;
 	int err;
@@ -277,5 +280,6 @@ int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *f
 		if (err)
 			return err;
 	}
-	return fault && ret >= 0 ? (int64_t)asked : ret;
+	/* A page cut at EOF is done; one that came out short for want of cache or space is not. */
+	return ret >= 0 && (size_t)ret + w.past_eof == asked ? (int64_t)asked : ret;
 }

@@ -585,6 +585,46 @@ START_TEST(write_error_is_told_once)
 }
 END_TEST
 
+/*
+ * The kernel's page writes, which must not wait: what they could not do is not reported as
+ * done, but bytes past EOF are.
+ */
+START_TEST(page_writes_come_short)
+{
+	const size_t bs = 1u << shifts[_i], len = 4 * bs, odd = 3 * bs + 100;
+	uint8_t *old = malloc(len), *new = malloc(len);
+	struct fs_inode *ip;
+	struct filefs f;
+	int64_t n, done = 0;
+
+	fill(old, len, 1);
+	fill(new, len, 2);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	ip = filefs_create(&f, "p");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, old, len, 0, 0), (int64_t)len);
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	fs_drop_caches(f.fs);
+	/* The last block would have to be read first. */
+	n = filefs_pwrite(&f, ip, new, odd, 0, IOCB_FAULT | IOCB_NOWAIT);
+	ck_assert(n == -EAGAIN || (n >= 0 && n <= (int64_t)(3 * bs)));
+	done = MAX(n, 0);
+	n = filefs_pwrite(&f, ip, new + done, odd - (size_t)done, (uint64_t)done, IOCB_FAULT);
+	ck_assert_int_eq(n, (int64_t)odd - done);
+	memcpy(old, new, odd);
+	expect(&f, ip, 0, old, len, 0);
+	/* Across EOF, and wholly behind it: all done, nothing grown. */
+	ck_assert_int_eq(filefs_pwrite(&f, ip, new, bs, len - 10, IOCB_FAULT), (int64_t)bs);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, new, bs, len, IOCB_FAULT), (int64_t)bs);
+	ck_assert_uint_eq(filefs_size(&f, ip), len);
+	memcpy(old + len - 10, new, 10);
+	expect(&f, ip, 0, old, len, 0);
+	free(old);
+	free(new);
+	fs_iput(ip);
+	filefs_end(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs-file");
@@ -605,6 +645,7 @@ int main(void)
 	tcase_add_loop_test(t, privileges_and_pins, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, stalled_device, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, write_error_is_told_once, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, page_writes_come_short, 0, NR_SHIFTS);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
