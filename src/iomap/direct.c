@@ -270,6 +270,9 @@ static int dio_iter(struct iomap_iter *iter, struct iomap_dio *dio)
 			return dio_hole_iter(iter, dio);
 		break;
 	case IOMAP_DELALLOC:
+		/* Behind EOF: promised to a file that may grow, never content. */
+		if (!write && iter->pos >= dio->i_size)
+			return dio_hole_iter(iter, dio);
 		break;
 	}
 	/*

@@ -74,6 +74,10 @@ START_TEST(returns)
 	toy_set_blocks(t, 3, 1, IOMAP_DELALLOC, 0);
 	ck_assert_int_eq(dio(12288, buf, 4096, 0, 0), -EIO);
 	toy_set_blocks(t, 3, 1, IOMAP_HOLE, 0);
+	/* Promised behind EOF: no error, just the end of the file. */
+	toy_set_blocks(t, 8, 4, IOMAP_DELALLOC, 0);
+	ck_assert_int_eq(dio(0, buf, 64 * KIB, 0, 0), 30000);
+	toy_set_blocks(t, 8, 4, IOMAP_HOLE, 0);
 }
 END_TEST
 
