@@ -18,6 +18,7 @@ chmod 755 "$tmp"
 img=$tmp/img
 mnt=$tmp/mnt
 mkdir "$mnt"
+. "$here/../support/sanitizer.sh"
 
 cleanup() {
 	local rc=$?
@@ -25,6 +26,11 @@ cleanup() {
 	while mountpoint -q "$mnt" 2>/dev/null || grep -q " $mnt fuse" /proc/mounts; do
 		umount "$mnt" 2>/dev/null || umount -l "$mnt" || break
 	done
+	daemons_gone
+	if ! no_reports; then
+		echo "not ok $((n + 1)) - the daemon has nothing to complain of"
+		failed=1
+	fi
 	[ "$failed" = 0 ] || rc=1
 	rm -rf "$tmp"
 	exit $rc

@@ -19,6 +19,7 @@ tmp=$(mktemp -d /tmp/iomapfs-posix-XXXXXX)
 mnt=$tmp/mnt
 chmod 755 "$tmp"
 sys=$tmp/sys
+. "$here/../support/sanitizer.sh"
 
 cleanup() {
 	local rc=$?
@@ -32,6 +33,11 @@ cleanup() {
 		fi
 	fi
 	[ -z "${POSIX_DIR:-}" ] || rm -rf "$dir"
+	daemons_gone
+	if ! no_reports; then
+		echo "not ok $((n + 1)) - the daemon has nothing to complain of"
+		rc=1
+	fi
 	rm -rf "$tmp"
 	exit $rc
 }
