@@ -458,7 +458,10 @@ struct fiemap_extent_info {
 	unsigned fi_extents_max;        /* 0 = count only */
 	struct fiemap_extent *fi_extents_start;
 };
-/* -EINVAL length 0, -EFBIG start past max_bytes, -EBADR unknown flags (left in fi_flags); SYNC writes back. */
+/*
+ * -EINVAL length 0, -EFBIG start past max_bytes, -EBADR unknown flags (left in fi_flags);
+ * SYNC writes back.
+ */
 int fiemap_prep(struct inode *inode, struct fiemap_extent_info *fi, uint64_t start, uint64_t *len,
 		uint64_t max_bytes, unsigned supported_flags);
 int iomap_fiemap(struct inode *inode, struct fiemap_extent_info *fi, uint64_t start, uint64_t len,

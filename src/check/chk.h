@@ -24,7 +24,8 @@
 	X(JNL_SB, 0, ERROR, "the journal's superblock is damaged") \
 	X(JNL_FEATURE, 0, ERROR, "the journal has feature bits that this version does not know") \
 	X(JNL_IMAGE, 0, ERROR, "a committed transaction holds a block that fails its checks") \
-	X(JNL_REPLAYED, 0, NOTE, "the file system was not unmounted: it is judged as recovery will leave it") \
+	X(JNL_REPLAYED, 0, NOTE, \
+	  "the file system was not unmounted: it is judged as recovery will leave it") \
 	/* Pass 1: groups */ \
 	X(AG_HEADER, 1, ERROR, "the group's header is damaged, its space cannot be judged") \
 	X(AG_HEAD_SPARE, 1, ERROR, "reserved blocks of the group's head are not zero") \
@@ -32,7 +33,8 @@
 	X(AG_FREE_SLOTS, 1, ERROR, "the count of free metadata slots is wrong") \
 	X(AG_INODES, 1, ERROR, "the count of inodes in use is wrong") \
 	X(AG_FREE_INODES, 1, ERROR, "the count of free inodes is wrong") \
-	X(FREE_LEN_UNKNOWN, 1, ERROR, "the index by length lists an extent that the index by place does not") \
+	X(FREE_LEN_UNKNOWN, 1, ERROR, \
+	  "the index by length lists an extent that the index by place does not") \
 	X(FREE_LEN_MISSING, 1, ERROR, "the index by length lacks a free extent") \
 	X(FREE_NOT_MERGED, 1, NOTE, "two free extents touch") \
 	X(SLOT_ALL_FREE, 1, NOTE, "a metadata cluster is all free but was not given back") \

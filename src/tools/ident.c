@@ -48,7 +48,7 @@ static void describe_ours(enum ident_ours ours, const struct sb_info *sb, const 
 		return;
 	}
 	if (!localtime_r(&made, &tm) || !strftime(when, sizeof(when), "%F %R", &tm))
-		strcpy(when, "an unknown time");
+		snprintf(when, sizeof(when), "an unknown time");
 	snprintf(text, size, "an iomapfs file system made at %s%s%s%s", when,
 		 sb->label[0] ? " with label '" : "", sb->label, sb->label[0] ? "'" : "");
 }

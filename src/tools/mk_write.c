@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Write a new file system: see docs/FORMAT.md, "A new file system". */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -245,7 +246,7 @@ static void fill_sb(struct sb_info *sb, const struct mk_geom *g, const struct mk
 	sb->root_ino = od_ino_make(g->jnl_start + g->jnl_len, 1);
 	sb->ctime_sec = (uint64_t)p->now_sec;
 	memcpy(sb->label, p->label, sizeof(sb->label));
-	strcpy(sb->creator, "mkfs.iomapfs " IOMAPFS_VERSION);
+	snprintf(sb->creator, sizeof(sb->creator), "mkfs.iomapfs %s", IOMAPFS_VERSION);
 }
 
 int mk_write(struct bd *bd, const struct mk_geom *g, const struct mk_params *p)

@@ -60,7 +60,7 @@ static bool parse_size(const char *arg, uint64_t *out)
 
 	if (len == 0 || len >= sizeof(buf) || arg[0] == '-')
 		return false;
-	strcpy(buf, arg);
+	memcpy(buf, arg, len + 1);
 	if (len > 3 && strcasecmp(buf + len - 2, "iB") == 0)
 		buf[len - 2] = '\0';
 	else if (len > 2 && (buf[len - 1] == 'B' || buf[len - 1] == 'b'))

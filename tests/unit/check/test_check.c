@@ -114,7 +114,7 @@ FAULT(copy_label)
 {
 	struct sb_info sb = im->sb;
 
-	strcpy(sb.label, "other");
+	snprintf(sb.label, sizeof(sb.label), "other");
 	od_sb_encode(&sb, 1, image_block(im, od_ag_start_mblk(&im->c, 1)));
 }
 FAULT(all_copies)
