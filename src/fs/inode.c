@@ -207,10 +207,25 @@ static int free_inode(struct fs_inode *ip)
 		err = jnl_start(fs->jnl, ialloc_credits(fs) + orphan_credits(fs), 0, &h);
 	if (err)
 		return err;
+	/*
+	 * Off the list first. The number may be given out as soon as it is free, also to
+	 * somebody who joins this very transaction, and unlinked again at once:
+	 *
+	 *	here                         another thread
+	 *	ialloc_free
+	 *	                             create: the same number
+	 *	                             unlink: orphan_add finds it listed
+	 *	orphan_del
+	 */
 	lk_lock(&ip->extlock);
-	err = ialloc_free(fs, h, ip);
-	if (!err)
-		err = orphan_del(h, ip);
+	err = orphan_del(h, ip);
+	HOOK("fs:free_inode", ip);
+	if (!err) {
+		err = ialloc_free(fs, h, ip);
+		/* Neither listed nor free: nothing would ever find it again. */
+		if (err)
+			jnl_abort(fs->jnl, err, "freeing an inode");
+	}
 	lk_unlock(&ip->extlock);
 	jnl_stop(h);
 	return err;

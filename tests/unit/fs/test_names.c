@@ -329,6 +329,51 @@ START_TEST(test_rename_dirs)
 }
 END_TEST
 
+#if IOMAPFS_DEBUG
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool reached, go_on;
+} meet = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false };
+
+static void wait_half_freed(const char *name, void *site, void *arg)
+{
+	pthread_mutex_lock(&meet.lock);
+	meet.reached = true;
+	pthread_cond_broadcast(&meet.cond);
+	while (!meet.go_on)
+		pthread_cond_wait(&meet.cond, &meet.lock);
+	pthread_mutex_unlock(&meet.lock);
+}
+
+/* A number must not be given out again while its last owner is still on the orphan list. */
+START_TEST(test_number_reused_at_once)
+{
+	struct fs_inode *ip;
+
+	ck_assert_int_eq(hook_install("fs:free_inode", wait_half_freed, NULL), 0);
+	ck_assert_int_eq(fx_creat(&x, x.root, "victim"), 0);
+	ck_assert_int_eq(fs_unlink(&x.ctx, x.root, "victim", 6), 0);
+	pthread_mutex_lock(&meet.lock);
+	while (!meet.reached)
+		pthread_cond_wait(&meet.cond, &meet.lock);
+	pthread_mutex_unlock(&meet.lock);
+	hook_remove("fs:free_inode");
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_int_eq(make(x.root, "next", S_IFREG | 0644, &ip), 0);
+		ck_assert_int_eq(fs_unlink(&x.ctx, x.root, "next", 4), 0);
+		fs_iput(ip);
+	}
+	pthread_mutex_lock(&meet.lock);
+	meet.go_on = true;
+	pthread_cond_broadcast(&meet.cond);
+	pthread_mutex_unlock(&meet.lock);
+	ck_assert_int_eq(fs_quiesce(x.fs), 0);
+	ck_assert(!fs_is_shutdown(x.fs));
+}
+END_TEST
+#endif
+
 int main(void)
 {
 	Suite *s = suite_create("names");
@@ -344,6 +389,9 @@ int main(void)
 	tcase_add_test(tc, test_symlink);
 	tcase_add_test(tc, test_rename_files);
 	tcase_add_test(tc, test_rename_dirs);
+#if IOMAPFS_DEBUG
+	tcase_add_test(tc, test_number_reused_at_once);
+#endif
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
