@@ -594,7 +594,9 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 						MIN(avail, isize - pos));
 		folio_put(f);
 	}
-	atomic_store(&inode->i_ra_next, pos);
+	/* One that found nothing says nothing: its repetition would look like the next in order. */
+	if (pos > start)
+		atomic_store(&inode->i_ra_next, pos);
 	iocb->ki_pos = pos;
 	if (pos > start)
 		return (int64_t)(pos - start);

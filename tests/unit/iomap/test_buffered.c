@@ -148,6 +148,22 @@ START_TEST(nowait)
 }
 END_TEST
 
+/* A miss that may not sleep is repeated where it may: that is no sequential reader. */
+START_TEST(repeated_miss_reads_nothing_ahead)
+{
+	static const uint64_t places[] = {800 * KIB, 200 * KIB, 600 * KIB, 40 * KIB};
+
+	toy_write(t, 0, ref, 1024 * KIB, 0);
+	ck_assert_int_eq(toy_drop_cache(t), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_int_eq(toy_read(t, places[i], buf, 4096, IOCB_NOWAIT), -EAGAIN);
+		ck_assert_int_eq(toy_read(t, places[i], buf, 4096, 0), 4096);
+		ck_assert(!filemap_range_has_page(&t->inode.i_mapping, places[i] + 64 * KIB,
+						  places[i] + 128 * KIB));
+	}
+}
+END_TEST
+
 START_TEST(stale_mapping_is_asked_again)
 {
 	atomic_store(&t->stale_times, 3);
@@ -508,6 +524,7 @@ int main(void)
 	tcase_add_test(tc, sub_block_write_reads_only_edges);
 	tcase_add_test(tc, bad_block_fails_alone);
 	tcase_add_test(tc, nowait);
+	tcase_add_test(tc, repeated_miss_reads_nothing_ahead);
 	tcase_add_test(tc, stale_mapping_is_asked_again);
 	tcase_add_test(tc, short_copy_never_leaves_half_a_block);
 	tcase_add_test(tc, failed_copy_gives_reservation_back);
