@@ -94,6 +94,17 @@ uint64_t clock_mono_ns(void);
 /* CLOCK_REALTIME_COARSE: what file times use (as the kernel's current_time). */
 struct timespec clock_real_ts(void);
 
+/* ---- File data (copy.c) --------------------------------------------------- */
+/*
+ * memcpy and memset for the bytes of files, in memory that several may touch at once: a
+ * reader copies a page out while a writer fills it, and a device reads a page under
+ * writeback that is being written (it is dirty again and written again). As in a kernel's
+ * page cache nothing orders these, only whole operations are ordered by the inode's lock.
+ * Everything else is memcpy: ThreadSanitizer watches that, and does not watch these.
+ */
+void data_copy(void *dst, const void *src, size_t n);
+void data_zero(void *dst, size_t n);
+
 /* ---- Ranked locks (lock.c) ----------------------------------------------- */
 /*
  * Locks carry a rank; with debug_checks a thread that takes a lock whose rank

@@ -23,7 +23,7 @@ void bd_iov_to_mem(const struct bd_io *io, void *mem)
 	char *p = mem;
 
 	for (unsigned i = 0; i < io->nr_iov; i++) {
-		memcpy(p, io->iov[i].iov_base, io->iov[i].iov_len);
+		data_copy(p, io->iov[i].iov_base, io->iov[i].iov_len);
 		p += io->iov[i].iov_len;
 	}
 }
@@ -33,7 +33,7 @@ void bd_mem_to_iov(const struct bd_io *io, const void *mem)
 	const char *p = mem;
 
 	for (unsigned i = 0; i < io->nr_iov; i++) {
-		memcpy(io->iov[i].iov_base, p, io->iov[i].iov_len);
+		data_copy(io->iov[i].iov_base, p, io->iov[i].iov_len);
 		p += io->iov[i].iov_len;
 	}
 }
@@ -53,7 +53,7 @@ static int mem_sync(struct bd *bd, struct bd_io *io)
 		break;
 	case BD_DISCARD:
 	case BD_WRITE_ZEROES:
-		memset(p, 0, io->len);
+		data_zero(p, io->len);
 		break;
 	}
 	return 0;

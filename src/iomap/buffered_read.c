@@ -65,8 +65,8 @@ int iomap_read_inline_data(const struct iomap_iter *iter, struct folio *f)
 		return -EIO;
 	off = offset_in_folio(f, src->offset);
 	size = (size_t)isize;
-	memcpy((char *)f->data + off, src->inline_data, size);
-	memset((char *)f->data + off + size, 0, folio_size(f) - off - size);
+	data_copy((char *)f->data + off, src->inline_data, size);
+	data_zero((char *)f->data + off + size, folio_size(f) - off - size);
 	iomap_set_range_uptodate(f, 0, folio_size(f));
 	return 0;
 }
@@ -247,7 +247,7 @@ static int fill_range(struct iomap_iter *iter, struct read_ctx *ctx, size_t off,
 			if (pos < isize)
 				n = MIN(n, ROUND_UP(isize, i_blocksize(iter->inode)) - pos);
 			if (iomap_block_needs_zeroing(iter, pos)) {
-				memset((char *)f->data + off, 0, n);
+				data_zero((char *)f->data + off, n);
 				iomap_set_range_uptodate(f, off, n);
 			} else {
 				err = add_range(ctx, src->bdev, iomap_sector_addr(src, pos), off,
@@ -349,7 +349,7 @@ static int read_blocks_alone(struct inode *inode, struct folio *f, const struct 
 			if (iomap_uptodate_prefix(f, off, n) < n) {
 				err = 0;
 				if (iomap_block_needs_zeroing(&iter, iter.pos))
-					memset((char *)f->data + off, 0, n);
+					data_zero((char *)f->data + off, n);
 				else
 					err = iomap_read_folio_range_sync(&iter, f, iter.pos, n);
 				if (!err)

@@ -52,9 +52,9 @@ static int prepare_block(const struct iomap_iter *iter, const struct iomap_write
 		if (unshare)
 			return -EIO;
 		if (from > off)
-			memset((char *)f->data + off, 0, from - off);
+			data_zero((char *)f->data + off, from - off);
 		if (to < end)
-			memset((char *)f->data + to, 0, end - to);
+			data_zero((char *)f->data + to, end - to);
 	} else {
 		err = fill_block_range(iter, wops, f, off, bs);
 		if (err)
@@ -176,7 +176,7 @@ size_t iomap_write_end(struct iomap_iter *iter, uint64_t pos, size_t len, size_t
 	assert(copied <= len && off + len <= folio_size(f));
 	if (iter->iomap.type == IOMAP_INLINE) {
 		assert(folio_test_uptodate(f));
-		memcpy((char *)iter->iomap.inline_data + (pos - iter->iomap.offset),
+		data_copy((char *)iter->iomap.inline_data + (pos - iter->iomap.offset),
 		       (char *)f->data + off, copied);
 		if (iter->inode->i_hooks && iter->inode->i_hooks->mark_inode_dirty)
 			iter->inode->i_hooks->mark_inode_dirty(iter->inode);
@@ -324,7 +324,7 @@ void pagecache_isize_extended(struct inode *inode, uint64_t from, uint64_t to)
 	if (folio_test_dirty(f)) {
 		start = offset_in_folio(f, from);
 		end = MIN(folio_size(f), start + (to - from));
-		memset((char *)f->data + start, 0, end - start);
+		data_zero((char *)f->data + start, end - start);
 	}
 	folio_unlock(f);
 	folio_put(f);

@@ -238,7 +238,7 @@ static int dio_inline_iter(struct iomap_iter *iter, struct iomap_dio *dio)
 		return -EIO;
 	if (dio->flags & DIO_WRITE) {
 		if (pos > isize)
-			memset(data + isize, 0, pos - isize);
+			data_zero(data + isize, pos - isize);
 		n = iov_iter_copy_from(dio->user, data + pos, len);
 		if (n && pos + n > isize)
 			i_size_write(inode, pos + n);

@@ -262,7 +262,7 @@ void iomap_invalidate_folio(struct folio *f, size_t off, size_t len)
 	 * are now: a later extension over them looks at memory, not at the disk.
 	 * Whole blocks have nothing left to write.
 	 */
-	memset((char *)f->data + off, 0, len);
+	data_zero((char *)f->data + off, len);
 	if (!ifs)
 		return;
 	first = ROUND_UP(off, (size_t)1 << ifs->blkbits);

@@ -15,11 +15,11 @@ enum uio_dir { UIO_TO, UIO_FROM, UIO_ZERO, UIO_SKIP };
 static void uio_move(enum uio_dir dir, char *user, char *kern, size_t n)
 {
 	if (dir == UIO_TO)
-		memcpy(user, kern, n);
+		data_copy(user, kern, n);
 	else if (dir == UIO_FROM)
-		memcpy(kern, user, n);
+		data_copy(kern, user, n);
 	else if (dir == UIO_ZERO)
-		memset(user, 0, n);
+		data_zero(user, n);
 }
 
 static size_t uio_walk(struct iov_iter *i, enum uio_dir dir, char *kern, size_t n)

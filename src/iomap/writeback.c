@@ -25,7 +25,7 @@ static bool handle_eof(struct inode *inode, struct folio *f, uint64_t *end_pos)
 	 * Every time: bytes behind EOF may have been stored through a mapping since,
 	 * and what reaches the disk there becomes visible when the file grows.
 	 */
-	memset((char *)f->data + (isize - pos), 0, *end_pos - isize);
+	data_zero((char *)f->data + (isize - pos), *end_pos - isize);
 	*end_pos = isize;
 	return true;
 }

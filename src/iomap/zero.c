@@ -17,7 +17,7 @@ static int zero_iter(struct iomap_iter *iter, bool *did_zero, const struct iomap
 			return err;
 		if (!f)
 			return 0;
-		memset((char *)f->data + offset_in_folio(f, pos), 0, n);
+		data_zero((char *)f->data + offset_in_folio(f, pos), n);
 		n = iomap_write_end(iter, pos, n, n, f);
 		iomap_put_folio(iter, wops, pos, n, f);
 		if (!n)

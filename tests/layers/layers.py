@@ -12,7 +12,7 @@ import sys
 
 # layer: (public headers it may include, prefixes of exported symbols)
 LAYERS = {
-    "util": ({"util"}, ["log_", "crc32c_", "rng_", "clock_", "lk_", "work_", "hook_"]),
+    "util": ({"util"}, ["log_", "crc32c_", "rng_", "clock_", "lk_", "work_", "hook_", "data_"]),
     "block": ({"util", "block"}, ["bd_"]),
     "folio": ({"util", "folio"},
               ["folio_", "filemap_", "mapping_", "errseq_", "writeback_", "truncate_inode_pages",
