@@ -22,6 +22,7 @@ static const struct {
 	{"tune", ctl_tune, "PATH: change --label or --uuid"},
 	{"shutdown", ctl_shutdown, "PATH: stop all changes at once [--sync]"},
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
+	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
 	{"wait", ctl_wait, "SOURCE: until no daemon holds it [--timeout SECONDS]"},
 };
 
@@ -36,6 +37,7 @@ static const struct argp_option options[] = {
 	{"minimum", OPT_MINIMUM, "BYTES", 0, "trim: leave shorter runs alone", 0},
 	{"sync", OPT_SYNC, NULL, 0, "fiemap, shutdown: write everything back first", 0},
 	{"udev", OPT_UDEV, NULL, 0, "probe: print udev properties", 0},
+	{"output", 'o', "FILE", 0, "metadump: the image to make", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "wait: give up after so long", 0},
 	{0},
 };
@@ -70,6 +72,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case 'U':
 		cl->opts.uuid = arg;
+		break;
+	case 'o':
+		cl->opts.output = arg;
 		break;
 	case OPT_OFFSET:
 		cl->opts.offset = parse_bytes(arg, state);

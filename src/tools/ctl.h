@@ -16,7 +16,7 @@ struct ctl_opts {
 	bool udev;
 	bool sync;
 	unsigned timeout_s;
-	const char *label, *uuid;
+	const char *label, *uuid, *output;
 	uint64_t offset, length, minimum;
 };
 
@@ -27,6 +27,7 @@ int ctl_trim(const struct ctl_opts *o, const char *path);
 int ctl_tune(const struct ctl_opts *o, const char *path);
 int ctl_shutdown(const struct ctl_opts *o, const char *path);
 int ctl_probe(const struct ctl_opts *o, const char *path);
+int ctl_metadump(const struct ctl_opts *o, const char *path);
 int ctl_wait(const struct ctl_opts *o, const char *path);
 
 /* Print `what: reason` and return CTL_FAIL. */
