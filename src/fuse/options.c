@@ -288,6 +288,11 @@ static const struct opt_row {
 	{"nogroup", ARG_NONE, opt_ignore},
 	{"loop", ARG_ANY, opt_ignore},
 	{"comment", ARG_NEEDED, opt_ignore},
+	/* What the kernel says of a FUSE mount: a remount hands its words back to us. */
+	{"user_id", ARG_NEEDED, opt_ignore},
+	{"group_id", ARG_NEEDED, opt_ignore},
+	{"blksize", ARG_NEEDED, opt_ignore},
+	{"max_read", ARG_NEEDED, opt_ignore},
 	{"helper", ARG_NEEDED, opt_ignore},
 	{"uhelper", ARG_NEEDED, opt_ignore},
 	/* Our own. */

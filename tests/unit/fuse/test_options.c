@@ -26,6 +26,8 @@ static const struct {
 	{"nosuid,nodev,noexec", NULL},
 	{"suid,dev,exec", NULL},
 	{"nofail,noauto,_netdev,user,users,owner", NULL},
+	{"rw,relatime,user_id=0,group_id=0,default_permissions,allow_other,blksize=4096", NULL},
+	{"user_id", "user_id"},
 	{"user=joe", NULL},
 	{"x-systemd.device-timeout=5,x-gvfs-hide,X-mount.mkdir=0700", NULL},
 	{"comment=anything at all", NULL},
