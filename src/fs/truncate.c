@@ -138,7 +138,8 @@ static int shrink_on_disk(struct fs_inode *ip, uint64_t size)
 	return err;
 }
 
-static int shrink(struct fs_inode *ip, uint64_t size)
+/* The new end in memory, and on the device what must be there before the new size is. */
+static int shrink_in_memory(struct fs_inode *ip, uint64_t size)
 {
 	const uint64_t old = i_size_read(&ip->vfs), disk = disk_size_read(ip);
 	const uint64_t bs = ip->fs->block_size;
@@ -159,16 +160,24 @@ static int shrink(struct fs_inode *ip, uint64_t size)
 		from = ROUND_DOWN(size, bs);
 	if (size > disk && old != disk)
 		from = MIN(from, disk);
-	if (from < size) {
-		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, from, size - 1);
-		if (err)
-			return err;
-	}
+	return from < size ? filemap_write_and_wait_range(&ip->vfs.i_mapping, from, size - 1) : 0;
+}
+
+static int shrink(struct fs_inode *ip, uint64_t size)
+{
+	int err;
+
 	/* Blocks past EOF go too, whoever asked for them. */
 	lk_lock(&ip->extlock);
 	ip->delalloc->keep_eof = false;
 	lk_unlock(&ip->extlock);
-	return shrink_on_disk(ip, size);
+	err = shrink_in_memory(ip, size);
+	if (!err)
+		err = shrink_on_disk(ip, size);
+	/* What is left behind the new end has no other owner any more: it is for the trim. */
+	if (err)
+		atomic_store(&ip->delalloc->speculated, true);
+	return err;
 }
 
 /* ---- Growing ------------------------------------------------------------------------------------ */

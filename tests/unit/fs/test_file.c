@@ -625,6 +625,43 @@ START_TEST(page_writes_come_short)
 }
 END_TEST
 
+/* A truncation that fails on the device leaves no promise behind that nobody owns. */
+START_TEST(failed_shrink_owes_nothing)
+{
+	const size_t bs = 1u << shifts[_i];
+	struct bd_fault_rule rule = { .op = BD_WRITE, .count = UINT64_MAX, .error = -EIO };
+	uint8_t *data = malloc(40 * bs);
+	struct fiemap_extent fe;
+	struct fs_file *file;
+	struct fs_inode *ip;
+	struct filefs f;
+	struct bd *fault;
+
+	memset(data, 0x42, 40 * bs);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	filefs_umount(&f);
+	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
+	f.top = fault;
+	filefs_mount(&f);
+	ip = filefs_create(&f, "s");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, 4 * bs, 0, 0), (int64_t)(4 * bs));
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	ck_assert_uint_eq(filefs_fiemap(&f, ip, 0, &fe, 1), 1);
+	rule.start = fe.fe_physical;
+	rule.end = fe.fe_physical + fe.fe_length;
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, 36 * bs, 4 * bs, 0), (int64_t)(36 * bs));
+	bd_fault_set(fault, &rule, 1);
+	ck_assert_int_eq(fs_open(&f.ctx, ip, O_RDWR, &file), 0);
+	ck_assert_int_eq(filefs_truncate(&f, ip, bs + 100), -EIO);
+	bd_fault_set(fault, NULL, 0);
+	ck_assert_int_eq(fs_fsync(&f.ctx, file, false), -EIO);
+	fs_release(file);
+	fs_iput(ip);
+	free(data);
+	filefs_end(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs-file");
@@ -646,6 +683,7 @@ int main(void)
 	tcase_add_loop_test(t, stalled_device, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, write_error_is_told_once, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, page_writes_come_short, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, failed_shrink_owes_nothing, 0, NR_SHIFTS);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
