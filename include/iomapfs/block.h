@@ -10,6 +10,7 @@
 #ifndef IOMAPFS_BLOCK_H
 #define IOMAPFS_BLOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -85,10 +86,19 @@ struct bd_ops {
 	void (*destroy)(struct bd *bd);
 };
 
+/* Requests accepted since the device was opened, whatever became of them. */
+struct bd_stats {
+	uint64_t reads, writes, flushes, discards; /* a PREFLUSH counts as a flush */
+	uint64_t read_bytes, write_bytes;          /* write zeroes are no bytes written */
+};
+
 /* Backends and decorators embed this first. */
 struct bd {
 	const struct bd_ops *ops;
 	struct bd_info info;
+	struct {
+		_Atomic uint64_t reads, writes, flushes, discards, read_bytes, write_bytes;
+	} counters;               /* bd_get_stats */
 	char *name;               /* for messages; owned by the device */
 };
 
@@ -138,6 +148,9 @@ int bd_flush(struct bd *bd);
 int bd_discard(struct bd *bd, uint64_t offset, uint64_t len);
 /* Falls back to writing zeros. */
 int bd_write_zeroes(struct bd *bd, uint64_t offset, uint64_t len);
+
+/* Counters of this device object; a decorator's are those of the requests it was given. */
+void bd_get_stats(const struct bd *bd, struct bd_stats *st);
 
 /* ---- Decorators ---------------------------------------------------------------
  * Each wraps `lower` and owns it (bd_close of the decorator closes both) unless

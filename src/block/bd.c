@@ -42,6 +42,40 @@ void bd_io_end(struct bd_io *io, int error)
 	io->end_io(io);
 }
 
+static void count(struct bd *bd, const struct bd_io *io)
+{
+#define BUMP(field, n) \
+	atomic_fetch_add_explicit(&bd->counters.field, (n), memory_order_relaxed)
+	switch (io->op) {
+	case BD_READ:
+		BUMP(reads, 1);
+		BUMP(read_bytes, io->len);
+		break;
+	case BD_WRITE:
+		BUMP(writes, 1);
+		BUMP(write_bytes, io->len);
+		if (io->flags & BD_PREFLUSH)
+			BUMP(flushes, 1);
+		break;
+	case BD_FLUSH:
+		BUMP(flushes, 1);
+		break;
+	case BD_DISCARD:
+	case BD_WRITE_ZEROES:
+		BUMP(discards, 1);
+		break;
+	}
+#undef BUMP
+}
+
+void bd_get_stats(const struct bd *bd, struct bd_stats *st)
+{
+#define LOAD(field) .field = atomic_load_explicit(&bd->counters.field, memory_order_relaxed)
+	*st = (struct bd_stats){ LOAD(reads), LOAD(writes), LOAD(flushes), LOAD(discards),
+				 LOAD(read_bytes), LOAD(write_bytes) };
+#undef LOAD
+}
+
 void bd_submit(struct bd *bd, struct bd_io *io)
 {
 	int err = bd_io_check(bd, io);
@@ -53,6 +87,7 @@ void bd_submit(struct bd *bd, struct bd_io *io)
 		bd_io_end(io, err);
 		return;
 	}
+	count(bd, io);
 	bd->ops->submit(bd, io);
 }
 
@@ -109,7 +144,10 @@ static int bd_do(struct bd *bd, struct bd_io *io)
 	if (bd->ops->sync) {
 		int err = bd_io_check(bd, io);
 
-		return err ? err : bd->ops->sync(bd, io);
+		if (err)
+			return err;
+		count(bd, io);
+		return bd->ops->sync(bd, io);
 	}
 	io->end_io = sync_end_io;
 	io->private = &w;

@@ -95,7 +95,6 @@ struct fs {
 	struct fs_bg *bg;              /* super.c: periodic thread */
 	_Atomic unsigned stat_dirs_spread; /* ialloc.c: rotor of new top-level directories */
 	_Atomic uint64_t stat_alloc_calls, stat_alloc_blocks, stat_free_calls, stat_splits;
-	_Atomic uint64_t stat_dev_reads, stat_dev_writes, stat_dev_flushes, stat_dev_rbytes, stat_dev_wbytes;
 };
 
 /*

@@ -31,16 +31,9 @@ static void dev_submit(struct iomap_dev *dev, struct iomap_bio *bio)
 		.end_io = io_done,
 		.private = bio,
 	};
-	if (io->op == BD_READ) {
-		atomic_fetch_add(&fs->stat_dev_reads, 1);
-		atomic_fetch_add(&fs->stat_dev_rbytes, bio->len);
-	} else {
-		/* Data goes only where files are: never to the heads of groups or the journal. */
-		assert(od_fsb_range_ok(&fs->od, bio->addr >> fs->block_shift,
-				       DIV_ROUND_UP(bio->len, (uint64_t)fs->block_size)));
-		atomic_fetch_add(&fs->stat_dev_writes, 1);
-		atomic_fetch_add(&fs->stat_dev_wbytes, bio->len);
-	}
+	/* Data goes only where files are: never to the heads of groups or the journal. */
+	assert(io->op == BD_READ || od_fsb_range_ok(&fs->od, bio->addr >> fs->block_shift,
+						    DIV_ROUND_UP(bio->len, (uint64_t)fs->block_size)));
 	bd_submit(fs->bd, io);
 }
 

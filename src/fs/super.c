@@ -164,6 +164,7 @@ int fs_statfs(struct fs *fs, struct statvfs *st)
 void fs_get_stats(struct fs *fs, struct fs_stats *st)
 {
 	struct buf_cache_stats b;
+	struct bd_stats d;
 	struct jnl_stats j;
 	struct space_counts c;
 	uint64_t free_bytes = 0;
@@ -196,11 +197,12 @@ void fs_get_stats(struct fs *fs, struct fs_stats *st)
 	st->free_calls = atomic_load(&fs->stat_free_calls);
 	st->extents_split = atomic_load(&fs->stat_splits);
 	icache_counts(fs, &st->icache_inodes, &st->icache_dirty);
-	st->device_reads = atomic_load(&fs->stat_dev_reads);
-	st->device_writes = atomic_load(&fs->stat_dev_writes);
-	st->device_flushes = atomic_load(&fs->stat_dev_flushes);
-	st->device_read_bytes = atomic_load(&fs->stat_dev_rbytes);
-	st->device_write_bytes = atomic_load(&fs->stat_dev_wbytes);
+	bd_get_stats(fs->bd, &d);
+	st->device_reads = d.reads;
+	st->device_writes = d.writes;
+	st->device_flushes = d.flushes;
+	st->device_read_bytes = d.read_bytes;
+	st->device_write_bytes = d.write_bytes;
 }
 
 /* ---- Remount ---------------------------------------------------------------------------------------- */

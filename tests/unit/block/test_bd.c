@@ -144,6 +144,27 @@ START_TEST(backend_many_in_flight)
 }
 END_TEST
 
+START_TEST(counters)
+{
+	struct bd *bd = open_backend(_i);
+	char *buf = aligned(8192, 0);
+	struct bd_stats st;
+
+	ck_assert_int_eq(bd_write(bd, 0, buf, 8192, BD_PREFLUSH), 0);
+	ck_assert_int_eq(bd_read(bd, 0, buf, 4096), 0);
+	ck_assert_int_eq(bd_flush(bd), 0);
+	ck_assert_int_eq(bd_read(bd, 1, buf, 4096), -EINVAL); /* refused: not counted */
+	bd_get_stats(bd, &st);
+	ck_assert_uint_eq(st.writes, 1);
+	ck_assert_uint_eq(st.write_bytes, 8192);
+	ck_assert_uint_eq(st.reads, 1);
+	ck_assert_uint_eq(st.read_bytes, 4096);
+	ck_assert_uint_eq(st.flushes, 2);
+	bd_close(bd);
+	free(buf);
+}
+END_TEST
+
 START_TEST(request_limits)
 {
 	struct bd *bd = open_backend(_i);
@@ -346,6 +367,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, image_make, image_remove);
 	tcase_add_loop_test(tc, backend_round_trip, 0, 3);
 	tcase_add_loop_test(tc, backend_many_in_flight, 0, 3);
+	tcase_add_loop_test(tc, counters, 0, 3);
 	tcase_add_loop_test(tc, request_limits, 0, 3);
 	tcase_add_test(tc, registered_memory);
 	tcase_add_test(tc, image_lock_excludes_second_writer);
