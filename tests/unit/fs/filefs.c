@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "filefs.h"
 #include "mk.h"
@@ -164,6 +165,20 @@ int filefs_sync_file(struct filefs *f, struct fs_inode *ip, bool datasync)
 	err = fs_fsync(&f->ctx, file, datasync);
 	fs_release(file);
 	return err;
+}
+
+void filefs_drop_caches(struct filefs *f)
+{
+	struct fs_stats st;
+
+	for (int i = 0; i < 10000; i++) {
+		fs_drop_caches(f->fs);
+		fs_get_stats(f->fs, &st);
+		if (st.folio.cached_bytes == 0)
+			return;
+		usleep(1000);
+	}
+	ck_abort_msg("%llu bytes stay in the cache", (unsigned long long)st.folio.cached_bytes);
 }
 
 unsigned filefs_fiemap(struct filefs *f, struct fs_inode *ip, unsigned flags,

@@ -42,6 +42,12 @@ int64_t filefs_pread(struct filefs *f, struct fs_inode *ip, void *buf, size_t le
 int filefs_truncate(struct filefs *f, struct fs_inode *ip, uint64_t size);
 uint64_t filefs_size(struct filefs *f, struct fs_inode *ip);
 int filefs_sync_file(struct filefs *f, struct fs_inode *ip, bool datasync);
+/*
+ * Empty the folio cache, all of it. fs_drop_caches passes by a folio that the completion of
+ * its last write still holds for a moment, so one call is no proof that the next read goes
+ * to the device. Nothing may be dirty.
+ */
+void filefs_drop_caches(struct filefs *f);
 /* Extents of the file; at most max are stored. */
 unsigned filefs_fiemap(struct filefs *f, struct fs_inode *ip, unsigned flags,
 		       struct fiemap_extent *out, unsigned max);

@@ -292,7 +292,7 @@ START_TEST(truncate_shows_zeros)
 		ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 10, 300000, 0), 10);
 		expect_byte(&f, ip, 150000, 150000, 0);
 		ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
-		fs_drop_caches(f.fs);
+		filefs_drop_caches(&f);
 		expect_byte(&f, ip, 70001, 229999, 0);
 		expect_byte(&f, ip, 0, 70001, 0xff);
 		ck_assert_int_eq(filefs_truncate(&f, ip, 0), 0);
@@ -575,7 +575,7 @@ START_TEST(write_error_is_told_once)
 	ck_assert_int_eq(fs_fsync(&f.ctx, b, false), -EIO);
 	bd_fault_set(fault, NULL, 0);
 	ck_assert_int_eq(fs_fsync(&f.ctx, b, false), 0);
-	fs_drop_caches(f.fs);
+	filefs_drop_caches(&f);
 	/* Never converted: zeros, not what the device held. */
 	expect_byte(&f, ip, 0, sizeof(buf), 0);
 	fs_release(a);
@@ -603,7 +603,7 @@ START_TEST(page_writes_come_short)
 	ip = filefs_create(&f, "p");
 	ck_assert_int_eq(filefs_pwrite(&f, ip, old, len, 0, 0), (int64_t)len);
 	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
-	fs_drop_caches(f.fs);
+	filefs_drop_caches(&f);
 	/* The last block would have to be read first. */
 	n = filefs_pwrite(&f, ip, new, odd, 0, IOCB_FAULT | IOCB_NOWAIT);
 	ck_assert(n == -EAGAIN || (n >= 0 && n <= (int64_t)(3 * bs)));

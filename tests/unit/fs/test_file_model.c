@@ -179,7 +179,7 @@ static void step(struct filefs *f, struct rng *r, unsigned shift)
 		break;
 	case 16:
 		ck_assert_int_eq(fs_sync(f->fs), 0);
-		fs_drop_caches(f->fs);
+		filefs_drop_caches(f);
 		break;
 	default:
 		check_file(f, m, "after an operation");
