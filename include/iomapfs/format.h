@@ -213,6 +213,24 @@ struct od_sb {
 	/* Rest of the block: zero. */
 };
 
+/*
+ * Who has the file system mounted for writing, for devices that several hosts can see: group 0,
+ * mblk OD_AG_MMP_MBLK. All zero means the same as OD_MMP_CLEAN: nobody. Written in place and
+ * alone, never through the journal: the journal is what it guards.
+ */
+struct od_mmp {
+	struct od_hdr hdr;         /* owner 0, seq 0 */
+	le64_t seq;                /* OD_MMP_CLEAN, OD_MMP_FSCK, or a number that the owner keeps changing */
+	le64_t time_sec;           /* of the last change, the owner's clock: for people */
+	uint8_t node[64];          /* the owner's host name, zero padded */
+	uint8_t device[64];        /* how the owner calls the device, zero padded */
+	le64_t spare[4];
+	/* Rest of the block: zero. */
+};
+#define OD_MMP_CLEAN 0ull
+#define OD_MMP_FSCK  UINT64_MAX
+#define OD_MMP_INTERVAL_MAX 300 /* seconds */
+
 /* ---- Allocation group header ------------------------------------------------------------------ */
 
 #define OD_AG_RESERVE_MAX 128
@@ -454,6 +472,11 @@ const char *od_verify_btree(const struct od_ctx *c, const void *block, uint64_t 
 const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_dir(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_blob(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
+/* The multiple-mount protection block; one that is all zero is for the caller to accept. */
+const char *od_verify_mmp(const struct od_ctx *c, const void *block, bool check_crc);
+/* A sealed one; names longer than their fields are cut. */
+void od_mmp_init(void *block, const uint8_t meta_uuid[16], uint64_t seq, uint64_t time_sec,
+		 const char *node, const char *device);
 /* By the magic in the block; "unknown-magic" otherwise. */
 const char *od_verify_any(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 /* One inode (of any state) at its number; no header involved. */

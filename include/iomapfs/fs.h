@@ -67,8 +67,13 @@ const struct sb_info *fs_sb(const struct fs *fs);
 const struct fs_mount_opts *fs_options(const struct fs *fs);
 struct bd *fs_bd(const struct fs *fs);
 int fs_statfs(struct fs *fs, struct statvfs *st);
-/* Change label and/or the user's uuid (NULL = keep), in all superblocks, journalled. */
-int fs_tune(struct fs *fs, const char *label, const uint8_t uuid[16]);
+struct fs_tune_args {
+	const char *label;             /* NULL = keep */
+	const uint8_t *uuid;           /* 16 bytes, the user's; NULL = keep */
+	const unsigned *mmp_interval_s; /* from the next mount on; 0 = off; NULL = keep */
+};
+/* Change what is named, in all superblocks, journalled. -ENAMETOOLONG, -EINVAL. */
+int fs_tune(struct fs *fs, const struct fs_tune_args *args);
 /* Discard free space of at least minlen bytes in [start, start+len) bytes; *trimmed bytes. */
 int fs_trim(struct fs *fs, uint64_t start, uint64_t len, uint64_t minlen, uint64_t *trimmed);
 

@@ -77,12 +77,14 @@ struct iomapfs_ioc_info {
 
 struct iomapfs_ioc_tune { /* [R] */
 	uint32_t set; /* IOMAPFS_TUNE_* */
-	uint32_t reserved;
+	uint32_t mmp_interval_s; /* multiple-mount protection from the next mount on; 0 = off */
 	uint8_t uuid[16];
 	char label[72];
 };
 #define IOMAPFS_TUNE_LABEL (1u << 0)
 #define IOMAPFS_TUNE_UUID  (1u << 1)
+#define IOMAPFS_TUNE_MMP   (1u << 2)
+#define IOMAPFS_TUNE_ALL   (IOMAPFS_TUNE_LABEL | IOMAPFS_TUNE_UUID | IOMAPFS_TUNE_MMP)
 #define IOMAPFS_IOC_TUNE _IOWR(IOMAPFS_IOC_TYPE, 4, struct iomapfs_ioc_tune)
 
 struct iomapfs_ioc_trim { /* [R] */

@@ -87,6 +87,8 @@ const char *od_verify_any(const struct od_ctx *c, const void *block, uint64_t mb
 		return od_verify_dir(c, block, mblk, check_crc);
 	case OD_MAGIC_BLOB:
 		return od_verify_blob(c, block, mblk, check_crc);
+	case OD_MAGIC_MMP:
+		return mblk == OD_AG_MMP_MBLK ? od_verify_mmp(c, block, check_crc) : "wrong-address";
 	default:
 		return "unknown-magic";
 	}

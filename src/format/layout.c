@@ -127,6 +127,13 @@ CHECK_OFFSET(struct od_dir_root, nr_entries, 16);
 CHECK_OFFSET(struct od_dir_root, free_head, 24);
 CHECK_OFFSET(struct od_dir_root, map, 32);
 CHECK_OFFSET(struct od_dir_root, hash, 48);
+CHECK_SIZE(struct od_mmp, 240);
+CHECK_OFFSET(struct od_mmp, seq, 64);
+CHECK_OFFSET(struct od_mmp, time_sec, 72);
+CHECK_OFFSET(struct od_mmp, node, 80);
+CHECK_OFFSET(struct od_mmp, device, 144);
+CHECK_OFFSET(struct od_mmp, spare, 208);
+
 CHECK_SIZE(struct od_dir_block, 16);
 CHECK_OFFSET(struct od_dir_block, next_free, 8);
 CHECK_SIZE(struct od_dirent, OD_DIRENT_HDR);

@@ -113,6 +113,8 @@ static const char *sb_check_identity(const struct od_sb *d, const struct sb_info
 		return "bad-inode-size";
 	if (sb->errors_behaviour > 1)
 		return "bad-errors-behaviour";
+	if (sb->mmp_interval_s > OD_MMP_INTERVAL_MAX)
+		return "bad-mmp-interval";
 	return NULL;
 }
 

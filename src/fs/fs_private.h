@@ -92,6 +92,7 @@ struct fs {
 	bool mounted_readonly;         /* [c] the journal was opened so */
 	struct space *space;           /* space.c: global counters */
 	struct icache *icache;         /* icache.c */
+	struct fs_mmp *mmp;            /* mmp.c: NULL while the protection is off */
 	struct fs_bg *bg;              /* super.c: periodic thread */
 	_Atomic unsigned stat_dirs_spread; /* ialloc.c: rotor of new top-level directories */
 	_Atomic uint64_t stat_alloc_calls, stat_alloc_blocks, stat_free_calls, stat_splits;

@@ -166,7 +166,9 @@ static int make_all(struct fs *fs, struct fs_error *err)
 		ret = space_init(fs);
 	if (ret)
 		return ret;
-	ret = open_journal(fs, err);
+	ret = fs_mmp_start(fs, err);
+	if (!ret)
+		ret = open_journal(fs, err);
 	if (ret)
 		return ret;
 	ret = ag_load_all(fs);
@@ -178,7 +180,9 @@ static int make_all(struct fs *fs, struct fs_error *err)
 	ret = check_root(fs, err);
 	if (!ret && !fs->opts.readonly)
 		ret = orphan_recover(fs);
-	return ret ? ret : fs_bg_start(fs);
+	if (!ret)
+		ret = fs_bg_start(fs);
+	return ret ? ret : fs_mmp_arm(fs, err);
 }
 
 /* Ends whatever make_all has made. */
@@ -210,6 +214,7 @@ static int end_all(struct fs *fs)
 		buf_cache_destroy(fs->bc);
 	fs_iodev_destroy(fs);
 	ret = fs->opts.readonly ? 0 : bd_flush(fs->bd);
+	fs_mmp_stop(fs);
 	lk_mutex_destroy(&fs->rename_lock);
 	lk_rw_destroy(&fs->freeze_lock);
 	free(fs);

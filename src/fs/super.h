@@ -14,6 +14,14 @@ void fs_iodev_destroy(struct fs *fs);
 int fs_bg_start(struct fs *fs);
 void fs_bg_stop(struct fs *fs);
 
+/* mmp.c: multiple-mount protection; all do nothing where the superblock says it is off. */
+/* Take the device before its journal is touched; may sleep for seconds. -EBUSY: in use. */
+int fs_mmp_start(struct fs *fs, struct fs_error *err);
+/* The journal is open: stop it when the device is lost. -EBUSY: it is already. */
+int fs_mmp_arm(struct fs *fs, struct fs_error *err);
+/* Give the device back, after the last write to it. */
+void fs_mmp_stop(struct fs *fs);
+
 /* superblock.c */
 /* Read the superblock, or a copy (warned about). Fills err with why not. */
 int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err);

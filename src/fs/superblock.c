@@ -113,24 +113,28 @@ static int tune_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const st
 	return 0;
 }
 
-int fs_tune(struct fs *fs, const char *label, const uint8_t uuid[16])
+int fs_tune(struct fs *fs, const struct fs_tune_args *args)
 {
 	struct sb_info sb;
 	int err;
 
-	if (label && strlen(label) > sizeof(sb.label) - 1)
+	if (args->label && strlen(args->label) > sizeof(sb.label) - 1)
 		return -ENAMETOOLONG;
+	if (args->mmp_interval_s && *args->mmp_interval_s > OD_MMP_INTERVAL_MAX)
+		return -EINVAL;
 	err = fs_start_change(fs, 0);
 	if (err)
 		return err;
 	lk_lock(&fs->rename_lock);
 	sb = fs->sb;
-	if (label) {
+	if (args->label) {
 		memset(sb.label, 0, sizeof(sb.label));
-		memcpy(sb.label, label, strlen(label));
+		memcpy(sb.label, args->label, strlen(args->label));
 	}
-	if (uuid)
-		memcpy(sb.uuid, uuid, sizeof(sb.uuid));
+	if (args->uuid)
+		memcpy(sb.uuid, args->uuid, sizeof(sb.uuid));
+	if (args->mmp_interval_s)
+		sb.mmp_interval_s = *args->mmp_interval_s;
 	for (uint32_t i = 0; i < sb.nr_ags && !err; i += TUNE_BATCH) {
 		struct jnl_handle *h;
 
@@ -144,6 +148,7 @@ int fs_tune(struct fs *fs, const char *label, const uint8_t uuid[16])
 	if (!err) {
 		memcpy(fs->sb.label, sb.label, sizeof(sb.label));
 		memcpy(fs->sb.uuid, sb.uuid, sizeof(sb.uuid));
+		fs->sb.mmp_interval_s = sb.mmp_interval_s;
 	}
 	lk_unlock(&fs->rename_lock);
 	fs_end_change(fs);

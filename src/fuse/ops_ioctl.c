@@ -176,20 +176,28 @@ static int ioc_setlabel(struct fz_call *c, struct fs_inode *ip)
 	int ret;
 
 	memcpy(label, c->data, MIN(c->size, (size_t)FSLABEL_MAX));
-	ret = fs_tune(c->fz->fs, label, NULL);
+	ret = fs_tune(c->fz->fs, &(struct fs_tune_args){ .label = label });
 	return ret < 0 ? ret : reply_ioctl(c, NULL, 0);
 }
 
 static int ioc_tune(struct fz_call *c, struct fs_inode *ip)
 {
+	struct fs_tune_args args = {0};
 	struct iomapfs_ioc_tune t;
+	unsigned mmp;
 	int ret;
 
 	memcpy(&t, c->data, sizeof(t));
-	if (t.label[sizeof(t.label) - 1] || (t.set & ~(IOMAPFS_TUNE_LABEL | IOMAPFS_TUNE_UUID)))
+	if (t.label[sizeof(t.label) - 1] || (t.set & ~IOMAPFS_TUNE_ALL))
 		return -EINVAL;
-	ret = fs_tune(c->fz->fs, t.set & IOMAPFS_TUNE_LABEL ? t.label : NULL,
-		      t.set & IOMAPFS_TUNE_UUID ? t.uuid : NULL);
+	if (t.set & IOMAPFS_TUNE_LABEL)
+		args.label = t.label;
+	if (t.set & IOMAPFS_TUNE_UUID)
+		args.uuid = t.uuid;
+	if (t.set & IOMAPFS_TUNE_MMP)
+		args.mmp_interval_s = &mmp;
+	mmp = t.mmp_interval_s;
+	ret = fs_tune(c->fz->fs, &args);
 	return ret < 0 ? ret : reply_ioctl(c, &t, sizeof(t));
 }
 

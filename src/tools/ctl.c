@@ -19,19 +19,21 @@ static const struct {
 	{"info", ctl_info, "PATH: the mounted file system that holds it"},
 	{"stats", ctl_stats, "PATH: cache, journal, allocator and request counters"},
 	{"trim", ctl_trim, "PATH: discard free space [--offset --length --minimum]"},
-	{"tune", ctl_tune, "PATH: change --label or --uuid"},
+	{"tune", ctl_tune, "PATH: change --label, --uuid or --mmp"},
 	{"shutdown", ctl_shutdown, "PATH: stop all changes at once [--sync]"},
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
 	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
 	{"wait", ctl_wait, "SOURCE: until no daemon holds it [--timeout SECONDS]"},
 };
 
-enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT };
+enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT, OPT_MMP };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "Print JSON", 0},
 	{"label", 'L', "TEXT", 0, "tune: the new label", 0},
 	{"uuid", 'U', "UUID", 0, "tune: the new uuid, or 'random'", 0},
+	{"mmp", OPT_MMP, "SECONDS", 0,
+	 "tune: multiple-mount protection from the next mount on; 0 = off", 0},
 	{"offset", OPT_OFFSET, "BYTES", 0, "fiemap, trim: where to start", 0},
 	{"length", OPT_LENGTH, "BYTES", 0, "fiemap, trim: how much", 0},
 	{"minimum", OPT_MINIMUM, "BYTES", 0, "trim: leave shorter runs alone", 0},
@@ -75,6 +77,10 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case 'o':
 		cl->opts.output = arg;
+		break;
+	case OPT_MMP:
+		cl->opts.mmp = true;
+		cl->opts.mmp_interval_s = parse_bytes(arg, state);
 		break;
 	case OPT_OFFSET:
 		cl->opts.offset = parse_bytes(arg, state);

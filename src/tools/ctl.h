@@ -15,6 +15,8 @@ struct ctl_opts {
 	bool json;
 	bool udev;
 	bool sync;
+	bool mmp;               /* --mmp was given */
+	uint64_t mmp_interval_s;
 	unsigned timeout_s;
 	const char *label, *uuid, *output;
 	uint64_t offset, length, minimum;

@@ -11,6 +11,7 @@
 #include <uuid/uuid.h>
 
 #include "ctl.h"
+#include "iomapfs/format.h"
 #include "iomapfs/ioctl.h"
 
 static int open_path(const char *path)
@@ -300,8 +301,8 @@ int ctl_tune(const struct ctl_opts *o, const char *path)
 	struct iomapfs_ioc_tune t = {0};
 	int err;
 
-	if (!o->label && !o->uuid) {
-		fprintf(stderr, "iomapctl: tune: say --label or --uuid\n");
+	if (!o->label && !o->uuid && !o->mmp) {
+		fprintf(stderr, "iomapctl: tune: say --label, --uuid or --mmp\n");
 		return CTL_USAGE;
 	}
 	if (o->label) {
@@ -320,6 +321,15 @@ int ctl_tune(const struct ctl_opts *o, const char *path)
 			return CTL_USAGE;
 		}
 		t.set |= IOMAPFS_TUNE_UUID;
+	}
+	if (o->mmp) {
+		if (o->mmp_interval_s > OD_MMP_INTERVAL_MAX) {
+			fprintf(stderr, "iomapctl: --mmp takes 0 (off) to %u seconds\n",
+				OD_MMP_INTERVAL_MAX);
+			return CTL_USAGE;
+		}
+		t.mmp_interval_s = (uint32_t)o->mmp_interval_s;
+		t.set |= IOMAPFS_TUNE_MMP;
 	}
 	err = path_ioctl(path, IOMAPFS_IOC_TUNE, &t);
 	return err ? ctl_fail(path, err) : CTL_OK;

@@ -32,6 +32,7 @@ struct mk_params {
 	uint32_t now_nsec;
 	uint32_t uid, gid;      /* of the root directory */
 	char label[65];
+	unsigned mmp_interval_s; /* multiple-mount protection; 0 = off */
 	bool discard;           /* discard the whole device first */
 };
 

@@ -34,7 +34,9 @@ struct mkfs {
 	struct mk_geom geom;
 };
 
-enum { OPT_ROOT_OWNER = 0x100 };
+enum { OPT_ROOT_OWNER = 0x100, OPT_MMP };
+
+#define MMP_DEFAULT_S 5
 
 static const struct argp_option options[] = {
 	{ "label", 'L', "LABEL", 0, "Name of the file system, up to 64 bytes of UTF-8", 0 },
@@ -49,6 +51,9 @@ static const struct argp_option options[] = {
 	{ "no-discard", 'K', NULL, 0, "Do not discard the device's old contents first", 0 },
 	{ "root-owner", OPT_ROOT_OWNER, "UID:GID", 0,
 	  "Owner of the root directory (default: who runs this program)", 0 },
+	{ "mmp", OPT_MMP, "SECONDS", OPTION_ARG_OPTIONAL,
+	  "Multiple-mount protection, for a device that several hosts can see: refuse to mount where "
+	  "another host writes; a mount takes seconds then (default: off; interval 5)", 0 },
 	{ 0 },
 };
 
@@ -110,6 +115,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct mkfs *m = state->input;
 	uint64_t n;
+	char tail;
 
 	switch (key) {
 	case 'L':
@@ -141,6 +147,13 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case 'K':
 		m->params.discard = false;
+		break;
+	case OPT_MMP:
+		m->params.mmp_interval_s = MMP_DEFAULT_S;
+		if (arg && sscanf(arg, "%u%c", &m->params.mmp_interval_s, &tail) != 1)
+			argp_error(state, "'%s' is no number of seconds", arg);
+		if (m->params.mmp_interval_s > OD_MMP_INTERVAL_MAX)
+			argp_error(state, "--mmp takes 0 (off) to %u seconds", OD_MMP_INTERVAL_MAX);
 		break;
 	case OPT_ROOT_OWNER:
 		parse_owner(state, &m->params, arg);

@@ -164,7 +164,7 @@ START_TEST(test_superblock)
 	base[200] ^= 1;
 	log_set_level(LOG_LVL_ERR);
 	ft_mount(&t);
-	ck_assert_int_eq(fs_tune(t.fs, "renewed", NULL), 0);
+	ck_assert_int_eq(fs_tune(t.fs, &(struct fs_tune_args){ .label = "renewed", .uuid = NULL }), 0);
 	ck_assert_str_eq(fs_sb(t.fs)->label, "renewed");
 	ft_unmount_keep(&t);
 	base = bd_mem_base(t.bd);
