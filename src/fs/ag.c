@@ -278,6 +278,12 @@ static int load_one(struct fs *fs, struct fs_ag *ag, uint32_t agno)
 	RB_INIT(&ag->busy);
 	err = buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_HDR_MBLK, agno,
 		       &buf_ops_ag, 0, &ag->hdr);
+	if (err && fs->opts.readonly) {
+		/* Files are found without it; only its counts are missing. */
+		log_warn("%s: allocation group %u can not be read (%s): run fsck.iomapfs",
+			 fs->bd->name ? fs->bd->name : "device", agno, strerror(-err));
+		return 0;
+	}
 	if (err)
 		return err;
 	header_decode(ag);

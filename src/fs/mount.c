@@ -11,6 +11,9 @@
 #define COMMIT_DEFAULT_MS 5000u
 #define DIRTY_EXPIRE_NS (5ull * 1000000000)
 
+static const char damaged_advice[] = "run fsck.iomapfs, or mount it with -o ro to save what "
+				     "can be read";
+
 static const char *dev_name(const struct bd *bd)
 {
 	return bd->name ? bd->name : "device";
@@ -122,9 +125,15 @@ static int open_journal(struct fs *fs, struct fs_error *err)
 	struct jnl_stats st;
 	int ret = jnl_open(fs->bd, fs->bc, &fs->od, &p, &fs->jnl);
 
+	if (ret == -EFSCORRUPTED && p.readonly && !p.norecovery) {
+		log_warn("%s: the journal is damaged: what it holds is not seen by this mount, and "
+			 "files may look half changed: run fsck.iomapfs", dev_name(fs->bd));
+		p.norecovery = true;
+		ret = jnl_open(fs->bd, fs->bc, &fs->od, &p, &fs->jnl);
+	}
 	if (ret) {
-		fs_error_set(err, "the journal of %s can not be opened: %s", dev_name(fs->bd),
-			     strerror(-ret));
+		fs_error_set(err, "the journal of %s can not be opened (%s): %s", dev_name(fs->bd),
+			     strerror(-ret), damaged_advice);
 		return ret;
 	}
 	jnl_set_abort_fn(fs->jnl, fs_journal_aborted, fs);
@@ -173,8 +182,8 @@ static int make_all(struct fs *fs, struct fs_error *err)
 		return ret;
 	ret = ag_load_all(fs);
 	if (ret) {
-		fs_error_set(err, "an allocation group of %s can not be read (%s): run fsck.iomapfs",
-			     dev_name(fs->bd), strerror(-ret));
+		fs_error_set(err, "an allocation group of %s can not be read (%s): %s",
+			     dev_name(fs->bd), strerror(-ret), damaged_advice);
 		return ret;
 	}
 	ret = check_root(fs, err);

@@ -212,6 +212,48 @@ START_TEST(test_readonly)
 }
 END_TEST
 
+/* What can still be read is read: ro goes on where a mount for writing is refused with advice. */
+START_TEST(test_damaged_mounts_readonly)
+{
+	static const char *const what[] = { "group", "journal", "both" };
+	struct fs_inode *root, *ip;
+	struct statvfs st;
+	struct sb_info sb;
+	struct ft t;
+	uint8_t *base;
+
+	ft_make(&t, 64 << 20, 12);
+	ft_mount(&t);
+	root = root_of(t.fs);
+	ck_assert_int_eq(make_file(t.fs, root, "a", 100000), 0);
+	fs_iput(root);
+	sb = *fs_sb(t.fs);
+	ft_unmount_keep(&t);
+	ck_assert_uint_ge(sb.nr_ags, 2);
+	base = bd_mem_base(t.bd);
+	if (strcmp(what[_i], "journal") != 0) {
+		uint64_t ag = sb.ag_blocks << sb.block_shift;
+
+		base[ag + (OD_AG_HDR_MBLK << OD_MBLK_SHIFT) + 100] ^= 1;
+	}
+	if (strcmp(what[_i], "group") != 0)
+		base[(sb.jnl_start << OD_MBLK_SHIFT) + 65] ^= 1;
+	log_set_level(LOG_LVL_ERR - 1);
+	ck_assert_int_eq(fs_mount(t.bd, &t.opts, &t.fs, &t.err), -EFSCORRUPTED);
+	ck_assert_msg(strstr(t.err.text, "fsck.iomapfs") && strstr(t.err.text, "-o ro"), "%s",
+		      t.err.text);
+	t.opts.readonly = true;
+	ft_mount(&t);
+	log_set_level(LOG_LVL_INFO);
+	root = root_of(t.fs);
+	ck_assert_int_eq(fs_lookup(&(struct fs_ctx){ 0 }, root, "a", 1, &ip), 0);
+	fs_iput(ip);
+	ck_assert_int_eq(fs_statfs(t.fs, &st), 0);
+	fs_iput(root);
+	ft_end(&t);
+}
+END_TEST
+
 /* Cut the power at random writes of a busy run; every survivor mounts and checks clean. */
 START_TEST(test_power_cut)
 {
@@ -277,6 +319,7 @@ int main(void)
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_superblock);
 	tcase_add_test(tc, test_readonly);
+	tcase_add_loop_test(tc, test_damaged_mounts_readonly, 0, 3);
 	tcase_add_loop_test(tc, test_power_cut, 0, 3);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
