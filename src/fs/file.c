@@ -142,10 +142,12 @@ int fs_open(struct fs_ctx *ctx, struct fs_inode *ip, unsigned open_flags, struct
 	return 0;
 }
 
-struct trim_work {
+/* What follows a close by a writer. */
+struct close_work {
 	struct work work;
 	struct fs_inode *ip; /* referenced */
 	unsigned tries;
+	bool flush;          /* it was emptied and written anew */
 };
 #define TRIM_TRIES 100u
 
@@ -153,11 +155,18 @@ struct trim_work {
  * Only tries the lock: a writer that holds it may be waiting for this pool to run dry
  * (space_reserve_or_flush). A file that stays busy is somebody else's to trim.
  */
-static void trim_fn(struct work *w)
+static void close_fn(struct work *w)
 {
-	struct trim_work *t = container_of(w, struct trim_work, work);
+	struct close_work *t = container_of(w, struct close_work, work);
 	struct fs_inode *ip = t->ip;
 
+	/*
+	 * Programs that save a file by emptying it do not all call fsync. The name has lost
+	 * its old contents for good; start the new ones on their way. Errors wait for fsync.
+	 */
+	if (t->flush)
+		filemap_fdatawrite_range(&ip->vfs.i_mapping, 0, UINT64_MAX, WB_SYNC_NONE);
+	t->flush = false;
 	if (atomic_load(&ip->writers) == 0 && fs_trim_eofblocks(ip) == -EAGAIN &&
 	    ++t->tries < TRIM_TRIES) {
 		usleep(1000);
@@ -168,16 +177,27 @@ static void trim_fn(struct work *w)
 	fs_iput(ip);
 }
 
-/* Without memory for it the trim is left to the file's eviction. */
-static void queue_trim(struct fs_inode *ip)
+/* Without memory for it the trim is left to the file's eviction, the data to its expiry. */
+static void queue_close_work(struct fs_inode *ip, bool flush)
 {
-	struct trim_work *t = malloc(sizeof(*t));
+	struct close_work *t = malloc(sizeof(*t));
 
 	if (!t)
 		return;
 	fs_iref(ip);
-	*t = (struct trim_work){ .work.fn = trim_fn, .ip = ip };
+	*t = (struct close_work){ .work.fn = close_fn, .ip = ip, .flush = flush };
 	work_queue(ip->fs->bg_pool, &t->work);
+}
+
+static void writer_gone(struct fs_inode *ip)
+{
+	const bool flush = atomic_load(&ip->emptied) && atomic_exchange(&ip->emptied, false) &&
+			   mapping_tagged_dirty(&ip->vfs.i_mapping);
+
+	if (atomic_fetch_sub(&ip->writers, 1) == 1 && atomic_load(&ip->delalloc->speculated))
+		queue_close_work(ip, flush);
+	else if (flush)
+		queue_close_work(ip, true);
 }
 
 void fs_release(struct fs_file *f)
@@ -188,9 +208,12 @@ void fs_release(struct fs_file *f)
 		assert(atomic_load(&ip->swap_pins) > 0);
 		atomic_fetch_sub(&ip->swap_pins, 1);
 	}
-	if (writes(f->open_flags) && atomic_fetch_sub(&ip->writers, 1) == 1 && fs_is_reg(ip) &&
-	    atomic_load(&ip->delalloc->speculated))
-		queue_trim(ip);
+	if (writes(f->open_flags)) {
+		if (fs_is_reg(ip))
+			writer_gone(ip);
+		else
+			atomic_fetch_sub(&ip->writers, 1);
+	}
 	assert(atomic_load(&ip->opens) > 0);
 	atomic_fetch_sub(&ip->opens, 1);
 	pthread_mutex_destroy(&f->lock);

@@ -43,6 +43,7 @@ struct fs_inode {
 	uint64_t delalloc_blocks;      /* [X] fsbs promised (data only) */
 	uint64_t alloc_hint;           /* [X] fsb near which to allocate; 0 = none */
 	_Atomic int writers, swap_pins, opens;
+	_Atomic bool emptied;          /* cut to nothing: what is written next is written at close */
 	_Atomic bool xattr_none;       /* no security.capability: answers the kernel's question inline */
 
 	/* Directory state; guarded by i_rwsem, changes by i_rwsem exclusive. */

@@ -33,6 +33,8 @@ struct renaming {
 	unsigned flags;       /* RENAME_* */
 	bool cross;           /* two directories */
 	bool target_locked;
+	bool dirty;           /* contents to be written before it may replace others */
+	bool settled;         /* which was done, once */
 	/* plan */
 	bool nothing;         /* both names lead to one inode: done already */
 	struct dir_insert ins;
@@ -417,13 +419,35 @@ static int apply(struct fs_change *c, struct renaming *r)
 	return err ? fs_change_fail(c, err, "rename") : 0;
 }
 
+/*
+ * A name that leads to complete contents will lead to others: those go to the device first,
+ * so that a power cut leaves the old or the new ones whole. No flush: the commit that holds
+ * the rename sends one before its record. (ext4: auto_da_alloc.)
+ */
+static bool replaces_with_dirty(const struct renaming *r)
+{
+	return r->n.ip && !r->settled && S_ISREG(r->o.ip->mode) && S_ISREG(r->n.ip->mode) &&
+	       filemap_range_needs_writeback(&r->o.ip->vfs.i_mapping, 0, UINT64_MAX);
+}
+
+/* Without locks: writeback may take long, and the directories serve others meanwhile. */
+static int settle(const struct fs_change *c, struct renaming *r)
+{
+	if (c->flags & FS_NOWAIT)
+		return -EAGAIN;
+	r->settled = true;
+	return filemap_write_and_wait_range(&r->o.ip->vfs.i_mapping, 0, UINT64_MAX);
+}
+
 static int rename_try(struct fs_change *c, struct renaming *r)
 {
 	int err;
 
-	r->nothing = r->target_locked = r->inserts = false;
+	r->nothing = r->target_locked = r->inserts = r->dirty = false;
 	err = judge(c, r);
-	if (!err && !r->nothing) {
+	if (!err && !r->nothing)
+		r->dirty = replaces_with_dirty(r);
+	if (!err && !r->nothing && !r->dirty) {
 		err = plan(c, r);
 		if (!err)
 			err = fs_change_start(c);
@@ -435,7 +459,7 @@ static int rename_try(struct fs_change *c, struct renaming *r)
 		dir_insert_put(&r->ins);
 	if (r->target_locked)
 		lk_rw_unlock(&r->n.ip->vfs.i_rwsem);
-	if (!err)
+	if (!err && !r->dirty)
 		dir_shrink(r->o.dir);
 	return err;
 }
@@ -481,10 +505,12 @@ int fs_rename(struct fs_ctx *ctx, struct fs_inode *odir, const char *oname, size
 			break;
 		err = rename_try(&c, &r);
 		unlock_dirs(&c, &r);
+		if (!err && r.dirty)
+			err = settle(&c, &r);
 		/* The last puts, which may free, come without locks. */
 		put_side(&r.o);
 		put_side(&r.n);
-	} while (fs_change_again(&c, &err));
+	} while (fs_change_again(&c, &err) || (!err && r.dirty));
 	fs_change_end(&c);
 	return err;
 }

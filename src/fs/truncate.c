@@ -237,6 +237,8 @@ static int setsize_locked(struct fs_inode *ip, uint64_t size)
 	int err = 0;
 
 	lk_lock(&ip->extlock);
+	if (old > 0 && size == 0)
+		atomic_store(&ip->emptied, true);
 	fits = fs_is_inline(ip) && size <= fs_inline_cap(ip);
 	lk_unlock(&ip->extlock);
 	if (!fits)

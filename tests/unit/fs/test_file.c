@@ -2,6 +2,7 @@
 /* File contents, one behaviour at a time, for several block sizes. */
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "filefs.h"
 
@@ -661,6 +662,122 @@ START_TEST(failed_shrink_owes_nothing)
 }
 END_TEST
 
+/* What a power cut would leave now: a second file system on a copy of the device. */
+static void filefs_survivor(struct filefs *f, struct filefs *out)
+{
+	*out = (struct filefs){ .ctx = f->ctx };
+	ck_assert_int_eq(bd_mem_create(f->mem->info.size, 512, &out->mem), 0);
+	memcpy(bd_mem_base(out->mem), bd_mem_base(f->mem), f->mem->info.size);
+	filefs_mount(out);
+}
+
+/*
+ * Written, not synced, renamed over an older file, power cut: the name leads to the old
+ * contents or to the new ones, not to a file of no length.
+ */
+START_TEST(replaced_by_rename_is_whole)
+{
+	static uint8_t old[100000], new[150000];
+	struct fs_inode *a, *b, *got;
+	struct filefs f, after;
+
+	fill(old, sizeof(old), 1);
+	fill(new, sizeof(new), 2);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	a = filefs_create(&f, "a");
+	ck_assert_int_eq(filefs_pwrite(&f, a, old, sizeof(old), 0, 0), sizeof(old));
+	ck_assert_int_eq(filefs_sync_file(&f, a, false), 0);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
+	ck_assert_int_eq(fs_fsync_dir(&f.ctx, f.root, false), 0);
+	filefs_survivor(&f, &after);
+	got = filefs_lookup(&after, "a");
+	ck_assert_ptr_nonnull(got);
+	ck_assert_uint_eq(filefs_size(&after, got), sizeof(new));
+	expect(&after, got, 0, new, sizeof(new), 0);
+	fs_iput(got);
+	filefs_end(&after);
+	/* A request that may not wait does not. */
+	fs_iput(b);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(filefs_pwrite(&f, b, old, sizeof(old), 0, 0), sizeof(old));
+	f.ctx.flags = FS_NOWAIT;
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), -EAGAIN);
+	f.ctx.flags = 0;
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
+	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+}
+END_TEST
+
+/* A device that takes no data: the rename fails, and the old contents stay. */
+START_TEST(failed_replacement_changes_nothing)
+{
+	struct bd_fault_rule rule = { .op = BD_WRITE, .count = UINT64_MAX, .error = -EIO };
+	static uint8_t old[50000], new[60000];
+	struct fs_inode *a, *b;
+	struct fiemap_extent fe;
+	struct bd *fault;
+	struct filefs f;
+
+	fill(old, sizeof(old), 1);
+	fill(new, sizeof(new), 2);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	filefs_umount(&f);
+	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
+	f.top = fault;
+	filefs_mount(&f);
+	a = filefs_create(&f, "a");
+	ck_assert_int_eq(filefs_pwrite(&f, a, old, sizeof(old), 0, 0), sizeof(old));
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(fs_fallocate(&f.ctx, b, 0, 0, sizeof(new)), 0);
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	ck_assert_uint_ge(filefs_fiemap(&f, b, 0, &fe, 1), 1);
+	rule.start = fe.fe_physical;
+	rule.end = fe.fe_physical + fe.fe_length;
+	bd_fault_set(fault, &rule, 1);
+	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), -EIO);
+	bd_fault_set(fault, NULL, 0);
+	fs_iput(a);
+	a = filefs_lookup(&f, "a");
+	expect(&f, a, 0, old, sizeof(old), 0);
+	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+}
+END_TEST
+
+/* Emptied, written anew and closed: what is new is on its way without an fsync. */
+START_TEST(rewritten_file_is_written_at_close)
+{
+	static uint8_t data[100000];
+	struct fs_attr zero = { 0 };
+	struct fs_file *file;
+	struct fs_inode *ip;
+	struct filefs f;
+
+	fill(data, sizeof(data), 3);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	ip = filefs_create(&f, "r");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	ck_assert_int_eq(fs_open(&f.ctx, ip, O_RDWR, &file), 0);
+	ck_assert_int_eq(fs_setattr(&f.ctx, ip, FS_SET_SIZE, &zero, NULL), 0);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
+	ck_assert(mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping));
+	fs_release(file);
+	/* Dirty data expires after 5 s: sooner is what the close has done. */
+	for (int i = 0; i < 4000 && mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping); i++)
+		usleep(1000);
+	ck_assert(!mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping));
+	fs_iput(ip);
+	filefs_end(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs-file");
@@ -683,6 +800,9 @@ int main(void)
 	tcase_add_loop_test(t, write_error_is_told_once, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, page_writes_come_short, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, failed_shrink_owes_nothing, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, replaced_by_rename_is_whole, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, failed_replacement_changes_nothing, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, rewritten_file_is_written_at_close, 0, NR_SHIFTS);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
