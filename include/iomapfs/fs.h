@@ -32,7 +32,7 @@ struct fiemap_extent;
 struct fs_mount_opts {
 	bool readonly;
 	bool norecovery;
-	uint64_t memory_bytes;        /* whole cache memory: folios + buffers; 0 = default */
+	uint64_t memory_bytes;        /* all caches together (docs/DESIGN.md); 0 = default */
 	unsigned commit_interval_ms;  /* 0 = 5000 */
 	enum { FS_ATIME_RELATIME, FS_ATIME_NOATIME } atime;
 	bool nodiratime;
@@ -88,6 +88,13 @@ struct fs_ctx {
 	uint32_t pid;
 	unsigned flags;
 	bool cap_fsetid;    /* may keep setgid */
+	/*
+	 * Where an operation that takes an inode's last name away (unlink, rmdir, rename over it)
+	 * leaves a reference on it, for who knows inodes by number and must keep this one: with
+	 * the last reference an inode without names is freed. Untouched if no inode lost its last;
+	 * NULL: the caller knows nobody by number.
+	 */
+	struct fs_inode **gone;
 };
 
 /* ---- Inodes ------------------------------------------------------------------------------ */
@@ -104,6 +111,11 @@ void fs_iref(struct fs_inode *ip);
 void fs_iput(struct fs_inode *ip);
 uint64_t fs_ino(const struct fs_inode *ip);
 uint32_t fs_gen(const struct fs_inode *ip);
+/*
+ * No name leads to it (now: a link may give an O_TMPFILE one). fs_iget finds it as long as
+ * somebody holds a reference, and no longer.
+ */
+bool fs_is_nameless(struct fs_inode *ip);
 struct fs *fs_of(const struct fs_inode *ip);
 struct inode *fs_vfs_inode(struct fs_inode *ip);
 mode_t fs_mode(const struct fs_inode *ip);

@@ -8,7 +8,8 @@ struct fs_bg {
 	struct lk_mutex lock;   /* LK_LEAF */
 	pthread_cond_t cond;
 	pthread_t thread;
-	bool stop, kick;
+	bool stop;
+	_Atomic bool kick;
 };
 
 static void bg_round(struct fs *fs)
@@ -29,9 +30,9 @@ static void *bg_main(void *arg)
 		/* Half a commit interval: no attribute is older than one and a half on disk. */
 		uint64_t half_ns = fs->opts.commit_interval_ms * 500000ull;
 
-		if (!bg->kick)
+		if (!atomic_load(&bg->kick))
 			lk_cond_timedwait(&bg->cond, &bg->lock, clock_mono_ns() + half_ns);
-		bg->kick = false;
+		atomic_store(&bg->kick, false);
 		lk_unlock(&bg->lock);
 		bg_round(fs);
 		lk_lock(&bg->lock);
@@ -44,10 +45,10 @@ void fs_bg_kick(struct fs *fs)
 {
 	struct fs_bg *bg = fs->bg;
 
-	if (!bg)
+	/* Often called, by whoever puts an inode while there are too many. */
+	if (!bg || atomic_exchange(&bg->kick, true))
 		return;
 	lk_lock(&bg->lock);
-	bg->kick = true;
 	pthread_cond_signal(&bg->cond);
 	lk_unlock(&bg->lock);
 }

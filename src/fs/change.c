@@ -121,6 +121,14 @@ void fs_stamp(struct fs_inode *ip, bool mtime)
 	ip->version++;
 }
 
+void fs_iput_gone(const struct fs_ctx *ctx, struct fs_inode *ip)
+{
+	if (ctx->gone && fs_is_nameless(ip))
+		*ctx->gone = ip;
+	else
+		fs_iput(ip);
+}
+
 mode_t fs_mode_of(struct fs_inode *ip)
 {
 	mode_t mode;

@@ -60,6 +60,8 @@ int fs_lock_nested(const struct fs_change *c, struct fs_inode *ip);
 
 /* Now, in ctime and, if `mtime`, in mtime; one more version. extlock held. */
 void fs_stamp(struct fs_inode *ip, bool mtime);
+/* The last put of an inode whose name the operation may have taken: see fs_ctx.gone. */
+void fs_iput_gone(const struct fs_ctx *ctx, struct fs_inode *ip);
 mode_t fs_mode_of(struct fs_inode *ip);
 uint32_t fs_flags_of(struct fs_inode *ip);
 

@@ -178,12 +178,15 @@ int ialloc_prepare(struct fs *fs, struct fs_inode *parent, mode_t mode, unsigned
 {
 	struct fs_ag *home = home_group(fs, parent, mode, 0);
 	uint64_t near = od_ino_mblk(parent->ino);
+	int err = icache_make_room(fs, flags);
 
+	if (err)
+		return err;
 	for (uint32_t i = 0; i < fs->sb.nr_ags; i++) {
 		struct fs_ag *ag = &fs->ags[(home->agno + i) % fs->sb.nr_ags];
 		struct ipick p;
-		int err = ag_lock(ag, flags);
 
+		err = ag_lock(ag, flags);
 		if (err)
 			return err;
 		err = pick(ag, near, flags, &p);

@@ -20,6 +20,8 @@
 #define NR_SHARDS  32u
 #define NR_BUCKETS 512u
 #define EVICT_BATCH 64u
+/* In memory: the inode, its promises or directory state, what malloc adds. */
+#define INODE_COST (sizeof(struct fs_inode) + 384u)
 
 struct shard {
 	struct lk_mutex lock;            /* LK_ICACHE */
@@ -31,7 +33,8 @@ struct shard {
 
 struct icache {
 	struct shard shard[NR_SHARDS];
-	uint64_t limit;                  /* inodes kept when nobody uses them */
+	uint64_t shard_limit;            /* inodes of one shard; those in use are never evicted */
+	_Atomic unsigned next_shard;     /* to make room in */
 	struct lk_mutex dirty_lock;      /* LK_LEAF */
 	struct cds_list_head dirty;      /* FS_I_DIRTY, in the order in which they became so */
 	uint64_t nr_dirty;
@@ -52,7 +55,7 @@ static struct cds_list_head *bucket_of(struct shard *s, uint64_t ino)
 	return &s->bucket[mix(ino) >> 48 & (NR_BUCKETS - 1)];
 }
 
-int icache_create(struct fs *fs, uint64_t limit_inodes)
+int icache_create(struct fs *fs, uint64_t limit_bytes)
 {
 	struct icache *ic = calloc(1, sizeof(*ic));
 
@@ -69,7 +72,7 @@ int icache_create(struct fs *fs, uint64_t limit_inodes)
 	}
 	lk_mutex_init(&ic->dirty_lock, LK_LEAF, "dirty inodes");
 	CDS_INIT_LIST_HEAD(&ic->dirty);
-	ic->limit = limit_inodes;
+	ic->shard_limit = limit_bytes / INODE_COST / NR_SHARDS;
 	fs->icache = ic;
 	return 0;
 }
@@ -178,6 +181,73 @@ static void ref_locked(struct fs_inode *ip)
 		cds_list_del_init(&ip->lru);
 }
 
+/* ---- Eviction -------------------------------------------------------------------------------------- */
+
+static bool evictable(struct fs *fs, struct fs_inode *ip)
+{
+	struct address_space *m = &ip->vfs.i_mapping;
+
+	if (atomic_load(&ip->refs) > 0)
+		return false;
+	/* After a shutdown nothing will ever be clean. */
+	if (fs_is_shutdown(fs))
+		return atomic_load(&m->nr_writeback) == 0;
+	return !(atomic_load(&ip->state) & FS_I_DIRTY) && atomic_load(&m->nr_dirty) == 0 &&
+	       atomic_load(&m->nr_writeback) == 0 && ip->delalloc_blocks == 0;
+}
+
+/*
+ * Well over its share, so that eviction in the background does not keep up: who reads or makes
+ * an inode then evicts some first.
+ */
+static bool crowded(struct fs *fs, struct shard *s)
+{
+	uint64_t limit = fs->icache->shard_limit;
+
+	return atomic_load(&s->nr_inodes) > limit + limit / 8;
+}
+
+/* Take up to EVICT_BATCH inodes out of the table; they are the caller's alone then. */
+static unsigned evict_collect(struct fs *fs, struct shard *s, uint64_t keep,
+			      struct cds_list_head *out)
+{
+	struct fs_inode *ip, *tmp;
+	unsigned n = 0;
+
+	lk_lock(&s->lock);
+	cds_list_for_each_entry_safe(ip, tmp, &s->lru, lru) {
+		if (n == EVICT_BATCH || atomic_load(&s->nr_inodes) <= keep)
+			break;
+		if (!evictable(fs, ip))
+			continue;
+		/*
+		 * Out of the table at once: it is clean, so who asks for it from now on reads
+		 * the same from its block, and has nothing to do with this copy's last pages.
+		 */
+		atomic_fetch_or(&ip->state, FS_I_FREEING);
+		hash_del(s, ip);
+		cds_list_move(&ip->lru, out);
+		n++;
+	}
+	lk_unlock(&s->lock);
+	return n;
+}
+
+static unsigned evict_batch(struct fs *fs, struct shard *s, uint64_t keep)
+{
+	struct cds_list_head batch = CDS_LIST_HEAD_INIT(batch);
+	struct fs_inode *ip, *tmp;
+	unsigned n = evict_collect(fs, s, keep, &batch);
+
+	cds_list_for_each_entry_safe(ip, tmp, &batch, lru) {
+		cds_list_del(&ip->lru);
+		inode_free(ip);
+	}
+	return n;
+}
+
+/* ---- Finding and reading --------------------------------------------------------------------------- */
+
 static int read_inode(struct fs_inode *ip, unsigned flags, bool unlinked)
 {
 	struct fs *fs = ip->fs;
@@ -243,6 +313,9 @@ int icache_get(struct fs *fs, uint64_t ino, unsigned flags, bool unlinked, struc
 			err = -ESTALE;
 		else
 			ref_locked(ip);
+	} else if (!ip && flags & FS_NOWAIT && crowded(fs, s)) {
+		/* Who may wait makes the room, and takes it. */
+		err = -EAGAIN;
 	} else if (!ip) {
 		fresh = inode_alloc(fs, ino);
 		if (fresh) {
@@ -255,6 +328,8 @@ int icache_get(struct fs *fs, uint64_t ino, unsigned flags, bool unlinked, struc
 	lk_unlock(&s->lock);
 	if (fresh)
 		err = fill_new(s, fresh, flags, unlinked);
+	if (fresh && crowded(fs, s))
+		evict_batch(fs, s, fs->icache->shard_limit);
 	if (!err)
 		*out = ip;
 	return err;
@@ -361,72 +436,38 @@ void fs_iput(struct fs_inode *ip)
 	lk_unlock(&s->lock);
 	if (inactivate)
 		work_queue(fs->bg_pool, &ip->inactive_work);
-	else if (atomic_load(&s->nr_inodes) > fs->icache->limit / NR_SHARDS)
+	else if (atomic_load(&s->nr_inodes) > fs->icache->shard_limit)
 		fs_bg_kick(fs);
 }
 
-/* ---- Eviction -------------------------------------------------------------------------------------- */
-
-static bool evictable(struct fs *fs, struct fs_inode *ip)
-{
-	struct address_space *m = &ip->vfs.i_mapping;
-
-	if (atomic_load(&ip->refs) > 0)
-		return false;
-	/* After a shutdown nothing will ever be clean. */
-	if (fs_is_shutdown(fs))
-		return atomic_load(&m->nr_writeback) == 0;
-	return !(atomic_load(&ip->state) & FS_I_DIRTY) && atomic_load(&m->nr_dirty) == 0 &&
-	       atomic_load(&m->nr_writeback) == 0 && ip->delalloc_blocks == 0;
-}
-
-/* Take up to EVICT_BATCH inodes out of the table; they are the caller's alone then. */
-static unsigned evict_collect(struct fs *fs, struct shard *s, uint64_t keep,
-			      struct cds_list_head *out)
-{
-	struct fs_inode *ip, *tmp;
-	unsigned n = 0;
-
-	lk_lock(&s->lock);
-	cds_list_for_each_entry_safe(ip, tmp, &s->lru, lru) {
-		if (n == EVICT_BATCH || atomic_load(&s->nr_inodes) <= keep)
-			break;
-		if (!evictable(fs, ip))
-			continue;
-		/*
-		 * Out of the table at once: it is clean, so who asks for it from now on reads
-		 * the same from its block, and has nothing to do with this copy's last pages.
-		 */
-		atomic_fetch_or(&ip->state, FS_I_FREEING);
-		hash_del(s, ip);
-		cds_list_move(&ip->lru, out);
-		n++;
-	}
-	lk_unlock(&s->lock);
-	return n;
-}
+/* ---- All of them ---------------------------------------------------------------------------------- */
 
 unsigned icache_shrink(struct fs *fs, bool all)
 {
-	uint64_t keep = all ? 0 : fs->icache->limit / NR_SHARDS;
+	uint64_t keep = all ? 0 : fs->icache->shard_limit;
 	unsigned total = 0, n;
 
 	for (unsigned i = 0; i < NR_SHARDS; i++) {
-		struct shard *s = &fs->icache->shard[i];
-
 		do {
-			struct cds_list_head batch = CDS_LIST_HEAD_INIT(batch);
-			struct fs_inode *ip, *tmp;
-
-			n = evict_collect(fs, s, keep, &batch);
-			cds_list_for_each_entry_safe(ip, tmp, &batch, lru) {
-				cds_list_del(&ip->lru);
-				inode_free(ip);
-			}
+			n = evict_batch(fs, &fs->icache->shard[i], keep);
 			total += n;
 		} while (n == EVICT_BATCH);
 	}
 	return total;
+}
+
+int icache_make_room(struct fs *fs, unsigned flags)
+{
+	struct icache *ic = fs->icache;
+	/* A new inode goes where its number says, which is not known yet: one shard after the other. */
+	struct shard *s = &ic->shard[atomic_fetch_add(&ic->next_shard, 1) % NR_SHARDS];
+
+	if (!crowded(fs, s))
+		return 0;
+	if (flags & FS_NOWAIT)
+		return -EAGAIN;
+	evict_batch(fs, s, ic->shard_limit);
+	return 0;
 }
 
 struct each {

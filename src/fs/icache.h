@@ -5,7 +5,7 @@
 
 #include "fs_private.h"
 
-int icache_create(struct fs *fs, uint64_t limit_inodes);
+int icache_create(struct fs *fs, uint64_t limit_bytes);
 /* Nothing referenced any more. */
 void icache_destroy(struct fs *fs);
 
@@ -21,6 +21,11 @@ void icache_unhash(struct fs_inode *ip);
 void icache_drop(struct fs_inode *ip);
 /* Evict unreferenced clean inodes down to the limit (all: every one). Returns how many went. */
 unsigned icache_shrink(struct fs *fs, bool all);
+/*
+ * Before an inode is made: evict some if there are far too many; -EAGAIN with FS_NOWAIT. No
+ * handle open, no lock of rank LK_MAPLOCK or above.
+ */
+int icache_make_room(struct fs *fs, unsigned flags);
 /* Call fn with a reference on every inode in memory, one shard at a time. */
 void icache_for_each(struct fs *fs, void (*fn)(struct fs_inode *ip, void *arg), void *arg);
 void icache_counts(struct fs *fs, uint64_t *inodes, uint64_t *dirty);

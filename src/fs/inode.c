@@ -161,6 +161,11 @@ uint32_t fs_gen(const struct fs_inode *ip)
 	return ip->gen;
 }
 
+bool fs_is_nameless(struct fs_inode *ip)
+{
+	return atomic_load(&ip->state) & FS_I_ORPHAN;
+}
+
 struct fs *fs_of(const struct fs_inode *ip)
 {
 	return ip->fs;

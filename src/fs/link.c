@@ -218,7 +218,9 @@ static int remove_op(struct fs_ctx *ctx, struct fs_inode *dir, const char *name,
 		lk_rw_unlock(&dir->vfs.i_rwsem);
 	}
 	fs_change_end(&c);
-	if (gone)
+	if (gone && !err)
+		fs_iput_gone(ctx, gone);
+	else if (gone)
 		fs_iput(gone);
 	return err;
 }

@@ -90,7 +90,7 @@ static int make_caches(struct fs *fs)
 	if (!err)
 		err = folio_cache_create(&p, &fs->fc);
 	if (!err)
-		err = icache_create(fs, mem / 8 / sizeof(struct fs_inode));
+		err = icache_create(fs, mem / 8);
 	return err;
 }
 

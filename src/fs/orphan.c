@@ -37,6 +37,7 @@ int orphan_add(struct jnl_handle *h, struct fs_inode *ip, enum od_orphan kind)
 	const unsigned on_list = FS_I_ORPHAN | FS_I_TRUNCATE;
 	struct fs_ag *ag = group_of(ip);
 	bool listed = atomic_load(&ip->state) & on_list;
+	const struct bt_key key = { ip->ino, 0 };
 	struct btree t;
 	le64_t val = le64_make(kind);
 	int err;
@@ -48,8 +49,10 @@ int orphan_add(struct jnl_handle *h, struct fs_inode *ip, enum od_orphan kind)
 	err = ag_fix_reserve(h, ag);
 	t = ag_tree(ag, OD_TREE_ORPHAN);
 	if (!err)
-		err = listed ? bt_update(&t, h, (struct bt_key){ ip->ino, 0 }, &val) :
-			       bt_insert(&t, h, (struct bt_key){ ip->ino, 0 }, &val);
+		err = listed ? -EEXIST : bt_insert(&t, h, key, &val);
+	/* Or listed since before the inode was last read, by a truncation that failed. */
+	if (err == -EEXIST)
+		err = bt_update(&t, h, key, &val);
 	ag_end(h, ag);
 	if (err)
 		return err;

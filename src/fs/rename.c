@@ -509,6 +509,10 @@ int fs_rename(struct fs_ctx *ctx, struct fs_inode *odir, const char *oname, size
 			err = settle(&c, &r);
 		/* The last puts, which may free, come without locks. */
 		put_side(&r.o);
+		if (!err && r.n.ip) {
+			fs_iput_gone(ctx, r.n.ip);
+			r.n.ip = NULL;
+		}
 		put_side(&r.n);
 	} while (fs_change_again(&c, &err) || (!err && r.dirty));
 	fs_change_end(&c);

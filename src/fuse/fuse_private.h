@@ -13,6 +13,7 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
+#include <urcu/hlist.h>
 
 #include "iomapfs/fs.h"
 #include "iomapfs/util.h"
@@ -179,7 +180,7 @@ void fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out
 
 /* What fi->fh points to: a regular file, or a directory (file == NULL). */
 struct fz_file {
-	struct cds_list_head list; /* of its node */
+	struct cds_hlist_node list; /* of its node */
 	struct fs_file *file;
 	struct fs_inode *ip;       /* referenced; of a regular file: file's own */
 	uint64_t ino;
@@ -193,8 +194,16 @@ int fz_nodes_create(struct fz_nodes **out);
 void fz_nodes_destroy(struct fz_nodes *t);
 /* Close every handle and put every reference. */
 void fz_nodes_release_all(struct fz_nodes *t);
-/* The inode behind a nodeid, referenced. */
+/*
+ * The inode behind a nodeid, referenced; as fs_iget. -ESTALE also when its number has become
+ * another's.
+ */
 int fz_node_get(struct fz *fz, uint64_t nodeid, unsigned flags, struct fs_inode **out);
+/*
+ * What fs left in fs_ctx.gone: if the kernel knows the inode it lives until the kernel forgets
+ * it. Consumes the caller's reference.
+ */
+void fz_node_nameless(struct fz *fz, struct fs_inode *ip);
 /* One lookup more; consumes the caller's reference. Returns the nodeid. */
 uint64_t fz_node_add(struct fz *fz, struct fs_inode *ip);
 void fz_node_forget(struct fz *fz, uint64_t nodeid, uint64_t nlookup);

@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
  * What the kernel knows: one node for each nodeid it was told of and did not forget, with
- * its lookup count and one inode reference. Striped trees: a lock is held for a search;
- * only the counting calls of fs (iref, iput of a
- * reference that is not the last, pin) run under it.
+ * its lookup count. The kernel may know millions, so a node is small and keeps no inode: the
+ * table of fs does as long as it likes, and fs_iget finds or reads it again by its number.
+ * The exception is an inode that has lost its last name: its last reference would free it,
+ * while a working directory, an O_PATH descriptor or a request under way may still mean it.
+ * Its node pins it. Who removes a name and who looks one up meet under the stripe's lock:
+ *
+ *	LOOKUP                             UNLINK
+ *	fs_lookup: referenced              fs_unlink: nameless, referenced
+ *	lock; count; nameless? pin         lock; a node? pin
+ *	unlock; put                        unlock; else put
+ *
+ * Whichever comes second sees the other: the node, or that the name is gone. FORGET takes the
+ * pin with the node, and putting it frees the inode.
+ *
+ * Striped trees: a lock is held for a search; of fs only fs_iref and fs_is_nameless run under it.
  */
 #include <bsd/sys/tree.h>
 #include <stdlib.h>
@@ -17,10 +29,13 @@ struct node {
 	RB_ENTRY(node) link;
 	uint64_t ino;
 	uint64_t nlookup;
-	unsigned writers;           /* handles that may store through a mapping */
-	struct cds_list_head files; /* fz_file.list: every open handle */
-	struct fs_inode *ip;
+	struct fs_inode *pin;        /* referenced; NULL while the inode has a name */
+	struct cds_hlist_head files; /* fz_file.list: every open handle */
+	uint32_t gen;                /* what the kernel knows may not become another inode */
+	uint32_t writers;            /* handles that may store through a mapping */
 };
+/* With what malloc adds, 80 bytes for each inode that the kernel knows. */
+static_assert(sizeof(struct node) <= 72, "a node is small");
 
 static int node_cmp(struct node *a, struct node *b)
 {
@@ -82,9 +97,10 @@ static void node_free(struct node *n)
 {
 	struct fz_file *f, *next;
 
-	cds_list_for_each_entry_safe(f, next, &n->files, list)
+	cds_hlist_for_each_entry_safe_2(f, next, &n->files, list)
 		fz_file_close(f);
-	fs_iput(n->ip);
+	if (n->pin)
+		fs_iput(n->pin);
 	free(n);
 }
 
@@ -123,24 +139,39 @@ int fz_node_get(struct fz *fz, uint64_t nodeid, unsigned flags, struct fs_inode 
 {
 	uint64_t ino = to_ino(fz, nodeid);
 	struct stripe *s = stripe_of(fz->nodes, ino);
+	struct fs_inode *ip = NULL;
+	uint32_t gen = 0;
+	bool known;
 	struct node *n;
+	int ret;
 
 	lk_lock(&s->lock);
 	n = find(s, ino);
-	if (n) {
-		*out = n->ip;
-		fs_iref(n->ip);
+	known = n;
+	if (known) {
+		gen = n->gen;
+		ip = n->pin;
+		if (ip)
+			fs_iref(ip);
 	}
 	lk_unlock(&s->lock);
-	if (n)
-		return 0;
-	/* The root before its first lookup, or a file handle of an export. */
-	return fs_iget(fz->fs, nodeid == FS_ROOT_INO ? FS_ROOT_INO : ino, flags, out);
+	if (!ip) {
+		/* No node: the root before its first lookup, or a file handle of an export. */
+		ret = fs_iget(fz->fs, ino, flags, &ip);
+		if (ret < 0)
+			return ret;
+		if (known && fs_gen(ip) != gen) {
+			fs_iput(ip);
+			return -ESTALE;
+		}
+	}
+	*out = ip;
+	return 0;
 }
 
 /*
- * Find or make the node of ip, whose reference is consumed, and return it with its stripe
- * locked. Never fails: without a node the kernel's reference could not be given back.
+ * Find or make the node of ip and return it with its stripe locked. Never fails: without a
+ * node what the kernel counts could not be given back.
  */
 static struct node *node_lock(struct fz *fz, struct fs_inode *ip, struct stripe **out)
 {
@@ -160,15 +191,13 @@ static struct node *node_lock(struct fz *fz, struct fs_inode *ip, struct stripe 
 	if (!n) {
 		n = fresh;
 		n->ino = ino;
-		n->ip = ip;
-		CDS_INIT_LIST_HEAD(&n->files);
+		CDS_INIT_HLIST_HEAD(&n->files);
 		RB_INSERT(node_tree, &s->tree, n);
 		atomic_fetch_add(&fz->nodes->count, 1);
 	} else {
 		free(fresh);
-		/* Not the last reference: the node holds one. */
-		fs_iput(ip);
 	}
+	n->gen = fs_gen(ip);
 	*out = s;
 	return n;
 }
@@ -176,7 +205,7 @@ static struct node *node_lock(struct fz *fz, struct fs_inode *ip, struct stripe 
 /* Drop the node when nothing needs it; releases the stripe. */
 static void node_unlock(struct fz *fz, struct stripe *s, struct node *n)
 {
-	bool unused = n->nlookup == 0 && cds_list_empty(&n->files);
+	bool unused = n->nlookup == 0 && n->files.next == NULL;
 
 	if (unused) {
 		RB_REMOVE(node_tree, &s->tree, n);
@@ -187,6 +216,26 @@ static void node_unlock(struct fz *fz, struct stripe *s, struct node *n)
 		node_free(n);
 }
 
+/*
+ * Pin ip, or no longer, as its names demand; the caller's reference is consumed. Stripe locked.
+ * Returns the reference to put after unlocking, or NULL.
+ */
+static struct fs_inode *node_pin(struct node *n, struct fs_inode *ip)
+{
+	struct fs_inode *old = n->pin;
+
+	assert(!old || old == ip);
+	if (!fs_is_nameless(ip)) {
+		/* One reference too many, if an O_TMPFILE was given its name: it is not the last. */
+		n->pin = NULL;
+		if (old)
+			fs_iput(old);
+		return ip;
+	}
+	n->pin = ip;
+	return old;
+}
+
 uint64_t fz_node_add(struct fz *fz, struct fs_inode *ip)
 {
 	uint64_t nodeid = fz_nodeid(fz, fs_ino(ip));
@@ -194,8 +243,25 @@ uint64_t fz_node_add(struct fz *fz, struct fs_inode *ip)
 	struct node *n = node_lock(fz, ip, &s);
 
 	n->nlookup++;
+	ip = node_pin(n, ip);
 	node_unlock(fz, s, n);
+	if (ip)
+		fs_iput(ip);
 	return nodeid;
+}
+
+void fz_node_nameless(struct fz *fz, struct fs_inode *ip)
+{
+	struct stripe *s = stripe_of(fz->nodes, fs_ino(ip));
+	struct node *n;
+
+	lk_lock(&s->lock);
+	n = find(s, fs_ino(ip));
+	if (n)
+		ip = node_pin(n, ip);
+	lk_unlock(&s->lock);
+	if (ip)
+		fs_iput(ip);
 }
 
 void fz_node_forget(struct fz *fz, uint64_t nodeid, uint64_t nlookup)
@@ -224,9 +290,9 @@ void fz_node_add_file(struct fz *fz, struct fz_file *f)
 	struct stripe *s;
 	struct node *n;
 
-	fs_iref(f->ip);
+	/* The handle's own reference keeps the inode while it is open, with and without a name. */
 	n = node_lock(fz, f->ip, &s);
-	cds_list_add(&f->list, &n->files);
+	cds_hlist_add_head(&f->list, &n->files);
 	if (f->writer)
 		n->writers++;
 	node_unlock(fz, s, n);
@@ -241,7 +307,7 @@ void fz_node_del_file(struct fz *fz, struct fz_file *f)
 	lk_lock(&s->lock);
 	n = find(s, f->ino);
 	assert(n);
-	cds_list_del(&f->list);
+	cds_hlist_del(&f->list);
 	if (f->writer) {
 		assert(n->writers > 0);
 		n->writers--;
@@ -258,8 +324,8 @@ void fz_node_swap_pin(struct fz *fz, uint64_t nodeid)
 
 	lk_lock(&s->lock);
 	n = find(s, ino);
-	if (n && !cds_list_empty(&n->files)) {
-		f = cds_list_entry(n->files.next, struct fz_file, list);
+	if (n && n->files.next) {
+		f = cds_hlist_entry(n->files.next, struct fz_file, list);
 		if (f->file && !f->file->swap_pinned)
 			fs_swap_pin(f->file);
 	}

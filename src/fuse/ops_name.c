@@ -128,17 +128,21 @@ void fz_ll_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const ch
 
 static int do_unlink(struct fz_call *c)
 {
-	struct fs_inode *dir;
+	struct fs_inode *dir, *gone = NULL;
+	struct fs_ctx ctx = c->ctx;
 	int ret;
 
-	ret = fz_node_get(c->fz, c->nodeid, c->ctx.flags, &dir);
+	ret = fz_node_get(c->fz, c->nodeid, ctx.flags, &dir);
 	if (ret < 0)
 		return ret;
+	ctx.gone = &gone;
 	if (c->opcode == FUSE_RMDIR)
-		ret = fs_rmdir(&c->ctx, dir, c->name, strlen(c->name));
+		ret = fs_rmdir(&ctx, dir, c->name, strlen(c->name));
 	else
-		ret = fs_unlink(&c->ctx, dir, c->name, strlen(c->name));
+		ret = fs_unlink(&ctx, dir, c->name, strlen(c->name));
 	fs_iput(dir);
+	if (gone)
+		fz_node_nameless(c->fz, gone);
 	return ret < 0 ? ret : fz_reply_err(c, 0);
 }
 
@@ -158,19 +162,23 @@ void fz_ll_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static int do_rename(struct fz_call *c)
 {
-	struct fs_inode *odir, *ndir;
+	struct fs_inode *odir, *ndir, *gone = NULL;
+	struct fs_ctx ctx = c->ctx;
 	int ret;
 
-	ret = fz_node_get(c->fz, c->nodeid, c->ctx.flags, &odir);
+	ret = fz_node_get(c->fz, c->nodeid, ctx.flags, &odir);
 	if (ret < 0)
 		return ret;
-	ret = fz_node_get(c->fz, c->nodeid2, c->ctx.flags, &ndir);
+	ret = fz_node_get(c->fz, c->nodeid2, ctx.flags, &ndir);
+	ctx.gone = &gone;
 	if (ret == 0) {
-		ret = fs_rename(&c->ctx, odir, c->name, strlen(c->name), ndir, c->name2,
+		ret = fs_rename(&ctx, odir, c->name, strlen(c->name), ndir, c->name2,
 				strlen(c->name2), (unsigned)c->flags);
 		fs_iput(ndir);
 	}
 	fs_iput(odir);
+	if (gone)
+		fz_node_nameless(c->fz, gone);
 	return ret < 0 ? ret : fz_reply_err(c, 0);
 }
 
