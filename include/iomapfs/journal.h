@@ -25,6 +25,11 @@ typedef uint64_t jnl_tid_t;
 
 struct jnl_params {
 	unsigned commit_interval_ms; /* default 5000 */
+	/*
+	 * For images and the buffers that they pin; 0 = 64 MiB. Commits and checkpoints start early
+	 * enough for it, and new handles wait where a checkpoint does not keep up.
+	 */
+	uint64_t memory_bytes;
 	bool readonly;               /* replay into buf_cache memory only: nothing is written */
 	bool norecovery;             /* do not look at the log at all (readonly implied) */
 };

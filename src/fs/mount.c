@@ -73,11 +73,11 @@ static void set_options(struct fs *fs, const struct fs_mount_opts *opts)
 
 /* ---- Parts -------------------------------------------------------------------------------------- */
 
-/* Of the memory: an eighth each for metadata and inodes, the rest for contents. */
+/* Of the memory: an eighth each for metadata, the journal's images, and inodes; the rest for contents. */
 static int make_caches(struct fs *fs)
 {
 	uint64_t mem = fs->opts.memory_bytes;
-	uint64_t folios = MAX(mem - mem / 4, FOLIO_MIN);
+	uint64_t folios = MAX(mem - 3 * (mem / 8), FOLIO_MIN);
 	struct folio_cache_params p = {
 		.limit_bytes = folios,
 		.dirty_background_bytes = folios / 8,
@@ -119,6 +119,7 @@ static int open_journal(struct fs *fs, struct fs_error *err)
 {
 	struct jnl_params p = {
 		.commit_interval_ms = fs->opts.commit_interval_ms,
+		.memory_bytes = fs->opts.memory_bytes / 8,
 		.readonly = fs->opts.readonly,
 		.norecovery = fs->opts.norecovery,
 	};

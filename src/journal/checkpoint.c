@@ -150,6 +150,9 @@ static void run_batch(struct jnl *j)
 	if (err)
 		jnl_abort(j, err, "writing metadata to its place");
 	lk_lock(&j->lock);
+	/* Fewer images, or none any more for an error: either is news to who waits for that. */
+	if (j->space_waiters)
+		pthread_cond_broadcast(&j->start_cond);
 	if (err || !freed)
 		return;
 	assert(j->used >= freed);
@@ -171,7 +174,7 @@ static bool ckpt_due(struct jnl *j, uint64_t *deadline)
 	if (j->ckpt_req >= first->tid || j->space_waiters)
 		return true;
 	/* Early enough that nobody has to wait for space. */
-	if (j->used > j->ring_len / 2 || j->nr_images > JNL_IMAGES_MAX)
+	if (j->used > j->ring_len / 2 || j->nr_images > j->images_max)
 		return true;
 	/* An idle file system keeps no images in memory and nothing to replay. */
 	*deadline = j->last_commit_ns + 2 * j->interval_ns;

@@ -10,7 +10,8 @@
  * May a handle with so many credits join t now? Otherwise ask for what is missing:
  * a commit that makes room in a new transaction, or a checkpoint that makes room in
  * the log. The two sums are the whole proof that a commit never runs out of log:
- * used + what t may grow to <= ring_len holds from here until t is written.
+ * used + what t may grow to <= ring_len holds from here until t is written. Too many images in
+ * memory are mended by a checkpoint too.
  */
 static bool may_join(struct jnl *j, struct jnl_trans *t, unsigned credits, bool *short_of_log)
 {
@@ -24,7 +25,7 @@ static bool may_join(struct jnl *j, struct jnl_trans *t, unsigned credits, bool 
 		pthread_cond_signal(&j->commit_cond);
 		return false;
 	}
-	if (j->used + need > j->ring_len) {
+	if (j->used + need > j->ring_len || j->nr_images > 2 * j->images_max) {
 		*short_of_log = true;
 		pthread_cond_signal(&j->ckpt_cond);
 		return false;

@@ -270,6 +270,18 @@ static int open_writable(struct jnl *j, jnl_tid_t next_tid)
 	return start_threads(j);
 }
 
+/*
+ * Half of the memory for transactions that run and commit, which are half full then; half for
+ * what is committed and not yet in its place. An image pins its buffer, and is as large.
+ */
+static void set_limits(struct jnl *j, uint64_t memory_bytes)
+{
+	uint64_t half = memory_bytes / (2 * OD_MBLK_SIZE) / 2;
+
+	j->max_trans = MIN(j->ring_len / 4, MIN(MAX(half, JNL_TRANS_MIN), JNL_TRANS_MAX));
+	j->images_max = MAX(half, JNL_TRANS_MIN / 2);
+}
+
 int jnl_open(struct bd *bd, struct buf_cache *bc, const struct od_ctx *ctx,
 	     const struct jnl_params *p, struct jnl **out)
 {
@@ -295,7 +307,7 @@ int jnl_open(struct bd *bd, struct buf_cache *bc, const struct od_ctx *ctx,
 	}
 	j->ring_base = ctx->jnl_start + 1;
 	j->ring_len = ctx->jnl_len - 1;
-	j->max_trans = MIN(j->ring_len / 4, JNL_TRANS_MAX);
+	set_limits(j, p->memory_bytes ? p->memory_bytes : JNL_MEMORY);
 	assert(j->max_trans >= jnl_trans_blocks(JNL_MAX_CREDITS, JNL_MAX_CREDITS));
 	j->jsb = buf_page_alloc(bc);
 	j->ckpt_ents = calloc(JNL_BATCH_MAX, sizeof(*j->ckpt_ents));

@@ -111,6 +111,7 @@ struct jnl {
 	uint64_t max_trans;              /* log blocks of one transaction */
 	uint64_t head, used;             /* ring index; blocks from tail to head */
 	uint64_t nr_images;              /* of committed transactions */
+	uint64_t images_max;             /* that start a checkpoint; handles wait at twice as many */
 
 	_Atomic int abort_err;
 	void (*abort_fn)(void *arg, int err);
@@ -133,7 +134,8 @@ struct jnl {
 
 #define JNL_BATCH_MAX  2048u
 #define JNL_TRANS_MAX  4096u  /* blocks: bounds the copying while no handle may start */
-#define JNL_IMAGES_MAX 8192u  /* committed images in memory that start a checkpoint */
+#define JNL_TRANS_MIN  1024u  /* blocks: several of the largest handles fit in at once */
+#define JNL_MEMORY     (64ull << 20)
 
 /* Ring blocks of a transaction with so many images and revokes. */
 static inline uint64_t jnl_trans_blocks(uint64_t nr_imgs, uint64_t nr_revokes)

@@ -251,6 +251,46 @@ START_TEST(test_wrap)
 }
 END_TEST
 
+/* A log with room for everything, and memory for less: the images go to their places meanwhile. */
+START_TEST(test_memory)
+{
+	enum { HANDLES = 80, BLOCKS = 100, JNL_START = 12000, JNL_LEN = 16000, MOST = 3072 };
+	void *page = aligned_alloc(4096, 4096);
+	struct buf_cache_stats st;
+	struct jnl_stats jst;
+	struct jt t;
+
+	jt_init(&t);
+	bd_close(t.mem);
+	ck_assert_int_eq(bd_mem_create(30000 * 4096ull, 512, &t.mem), 0);
+	t.dev = t.mem;
+	t.ctx.dev_mblks = t.ctx.nr_blocks = t.ctx.ag_blocks = 30000;
+	t.ctx.jnl_start = JNL_START;
+	t.ctx.jnl_len = JNL_LEN;
+	jnl_format_sb(&t.ctx, page);
+	ck_assert_int_eq(bd_write(t.mem, JNL_START * 4096ull, page, 4096, 0), 0);
+	free(page);
+	t.params.memory_bytes = 1;
+	jt_open(&t);
+	for (unsigned r = 0; r < HANDLES; r++) {
+		struct jnl_handle *h = jt_start(&t, BLOCKS);
+
+		for (unsigned i = 0; i < BLOCKS; i++)
+			jt_create(&t, h, r * BLOCKS + i, r + 1);
+		jnl_stop(h);
+		buf_cache_get_stats(t.bc, &st);
+		ck_assert_uint_le(st.pinned, MOST);
+	}
+	jt_commit(&t);
+	jnl_get_stats(t.j, &jst);
+	ck_assert_uint_ge(jst.blocks_logged, HANDLES * BLOCKS);
+	ck_assert_int_eq(jt_close(&t), 0);
+	for (unsigned i = 0; i < HANDLES * BLOCKS; i++)
+		ck_assert_uint_eq(jt_on_disk(&t, i), i / BLOCKS + 1);
+	jt_fini(&t);
+}
+END_TEST
+
 static void abort_seen(void *arg, int err)
 {
 	atomic_fetch_add((_Atomic int *)arg, err);
@@ -437,6 +477,7 @@ int main(void)
 	tcase_add_test(tc, test_callbacks);
 	tcase_add_test(tc, test_timer_commits);
 	tcase_add_test(tc, test_wrap);
+	tcase_add_test(tc, test_memory);
 	tcase_add_loop_test(tc, test_abort_on_log_error, 0, 2);
 	tcase_add_test(tc, test_abort_on_checkpoint_error);
 	tcase_add_test(tc, test_bad_block_stops_commit);
