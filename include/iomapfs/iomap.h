@@ -103,6 +103,8 @@ struct iomap_bio {
 struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
 				  unsigned max_vecs);
 void iomap_bio_free(struct iomap_bio *bio);
+/* Room for max_vecs, as far as the device takes them and there is memory; what it has stays. */
+void iomap_bio_grow(struct iomap_bio *bio, unsigned max_vecs);
 /* Append; merges with the last vec when memory is contiguous. False: full (vecs or dev->max_io). */
 bool iomap_bio_add(struct iomap_bio *bio, void *mem, size_t len);
 

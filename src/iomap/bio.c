@@ -7,7 +7,6 @@
 struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
 				  unsigned max_vecs)
 {
-	unsigned want = MAX(1u, MIN(max_vecs, dev->max_vecs));
 	struct iomap_bio *bio = calloc(1, sizeof(*bio));
 
 	if (!bio)
@@ -16,17 +15,27 @@ struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, u
 	bio->op = op;
 	bio->addr = addr;
 	bio->vec = bio->inline_vecs;
-	bio->max_vecs = MIN(want, (unsigned)IOMAP_BIO_INLINE_VECS);
-	if (want > IOMAP_BIO_INLINE_VECS) {
-		struct iovec *vec = calloc(want, sizeof(*vec));
-
-		/* Without memory for a long list a short one still makes progress. */
-		if (vec) {
-			bio->vec = vec;
-			bio->max_vecs = want;
-		}
-	}
+	bio->max_vecs = MAX(1u, MIN(dev->max_vecs, (unsigned)IOMAP_BIO_INLINE_VECS));
+	/* Without memory for a long list a short one still makes progress. */
+	iomap_bio_grow(bio, max_vecs);
 	return bio;
+}
+
+void iomap_bio_grow(struct iomap_bio *bio, unsigned max_vecs)
+{
+	unsigned want = MIN(max_vecs, bio->dev->max_vecs);
+	bool is_inline = bio->vec == bio->inline_vecs;
+	struct iovec *vec;
+
+	if (want <= bio->max_vecs)
+		return;
+	vec = realloc(is_inline ? NULL : bio->vec, want * sizeof(*vec));
+	if (!vec)
+		return;
+	if (is_inline)
+		memcpy(vec, bio->inline_vecs, bio->nr_vecs * sizeof(*vec));
+	bio->vec = vec;
+	bio->max_vecs = want;
 }
 
 void iomap_bio_free(struct iomap_bio *bio)

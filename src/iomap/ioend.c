@@ -7,7 +7,11 @@
  */
 #include "iomap_private.h"
 
-#define IOEND_FIRST_FOLIOS 16u
+/*
+ * Most ioends of a fragmented file are a folio long, and thousands are in flight: what one holds
+ * starts small and grows with it.
+ */
+#define IOEND_FIRST_FOLIOS IOMAP_BIO_INLINE_VECS
 
 void iomap_finish_folio_write(struct folio *f, size_t len)
 {
@@ -99,7 +103,6 @@ static struct iomap_ioend *alloc_ioend(struct iomap_writepage_ctx *wpc, uint64_t
 	struct iomap_dev *dev = wpc->iomap.bdev;
 	bool anon = wpc->iomap.flags & IOMAP_F_ANON_WRITE;
 	struct iomap_ioend *ioend = iomap_alloc_patiently(sizeof(*ioend));
-	unsigned vecs = dev->max_vecs;
 
 	if (!ioend)
 		return NULL;
@@ -113,7 +116,7 @@ static struct iomap_ioend *alloc_ioend(struct iomap_writepage_ctx *wpc, uint64_t
 	ioend->io_max_folios = IOEND_FIRST_FOLIOS;
 	ioend->io_folios = iomap_alloc_patiently(IOEND_FIRST_FOLIOS * sizeof(ioend->io_folios[0]));
 	ioend->io_spans = iomap_alloc_patiently(IOEND_FIRST_FOLIOS * sizeof(ioend->io_spans[0]));
-	ioend->io_bio = iomap_bio_alloc(dev, IOMAP_BIO_WRITE, ioend->io_addr, vecs);
+	ioend->io_bio = iomap_bio_alloc(dev, IOMAP_BIO_WRITE, ioend->io_addr, 1);
 	if (!ioend->io_folios || !ioend->io_spans || !ioend->io_bio) {
 		free_ioend(ioend);
 		return NULL;
@@ -141,6 +144,8 @@ static bool grow_folios(struct iomap_ioend *ioend)
 	if (!folios || !spans)
 		return false;
 	ioend->io_max_folios = max;
+	/* Each folio adds one piece of memory at most; a bio that stays shorter is submitted earlier. */
+	iomap_bio_grow(ioend->io_bio, max);
 	return true;
 }
 

@@ -230,6 +230,30 @@ START_TEST(bio_limits)
 }
 END_TEST
 
+START_TEST(bio_grows)
+{
+	struct iomap_dev dev = { .logical_block = 512, .mem_align = 512, .max_io = 1 << 20,
+				 .max_vecs = 100 };
+	struct iomap_bio *bio = iomap_bio_alloc(&dev, IOMAP_BIO_WRITE, 4096, 1);
+	static char mem[256 * 512];
+	unsigned n = 0;
+
+	for (unsigned max = 1; max <= 400; max *= 2) {
+		iomap_bio_grow(bio, max);
+		/* Every other sector: nothing merges. */
+		while (iomap_bio_add(bio, mem + n * 1024, 512))
+			n++;
+		ck_assert_uint_ge(n, MIN(max, dev.max_vecs));
+	}
+	ck_assert_uint_eq(n, dev.max_vecs);
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert_ptr_eq(bio->vec[i].iov_base, mem + i * 1024);
+		ck_assert_uint_eq(bio->vec[i].iov_len, 512);
+	}
+	iomap_bio_free(bio);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("iomap-iter");
@@ -240,6 +264,7 @@ int main(void)
 	tcase_add_loop_test(tc, bad_mappings, 0, ARRAY_SIZE(bad_maps));
 	tcase_add_test(tc, uio);
 	tcase_add_test(tc, bio_limits);
+	tcase_add_test(tc, bio_grows);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
