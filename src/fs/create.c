@@ -112,8 +112,9 @@ static int new_inode_apply(struct fs_change *c, struct creation *n, struct fs_in
 		atomic_fetch_or(&ip->state, FS_I_LINKABLE);
 		err = orphan_add(c->h, ip, OD_ORPHAN_UNLINKED);
 	}
+	/* fdatasync of an empty new file makes its name durable as well. */
 	if (!err)
-		fs_ilog(c->h, ip, false);
+		fs_ilog(c->h, ip, true);
 	lk_unlock(&ip->extlock);
 	return err;
 }

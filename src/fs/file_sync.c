@@ -1,21 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* fsync and its relatives: data written and waited for, then the log, then the device. */
 #include "extent.h"
-
-/*
- * The commit flushes the device, and data was complete before it started: one flush serves
- * both. Only where nothing had to be committed the flush is ours.
- */
-static int commit_and_flush(struct fs *fs, jnl_tid_t tid)
-{
-	bool flushed = false;
-	int err;
-
-	err = jnl_commit_wait(fs->jnl, tid, &flushed);
-	if (!err && !flushed)
-		err = bd_flush(fs->bd);
-	return err;
-}
+#include "super.h"
 
 int fs_sync_inode_log(struct fs_inode *ip, bool datasync)
 {
@@ -34,7 +20,7 @@ int fs_sync_inode_log(struct fs_inode *ip, bool datasync)
 	lk_lock(&ip->extlock);
 	tid = all ? ip->last_tid : ip->data_tid;
 	lk_unlock(&ip->extlock);
-	return commit_and_flush(ip->fs, tid);
+	return fs_commit_and_flush(ip->fs, tid);
 }
 
 int fs_sync_range(struct fs_inode *ip, uint64_t start, uint64_t end, bool datasync)

@@ -262,6 +262,11 @@ static int read_inode(struct fs_inode *ip, unsigned flags, bool unlinked)
 		return err;
 	buf_lock(b); /* neighbours in the block may be being logged */
 	memcpy(&di, fs_dinode(b, ip->ino), sizeof(di));
+	/*
+	 * Logged and evicted, and read again before that was committed: fsync has to wait for it
+	 * all the same. The block tells, or of a neighbour's later change, which only waits more.
+	 */
+	ip->last_tid = ip->data_tid = atomic_load(&b->jnl_tid);
 	buf_unlock(b);
 	buf_put(b);
 	test = od_verify_inode(&fs->od, &di, ip->ino);

@@ -60,6 +60,7 @@ static int link_plan(struct fs_change *c, struct fs_inode *ip, struct fs_inode *
 static int link_apply(struct fs_change *c, struct fs_inode *ip, struct fs_inode *dir,
 		      const char *name, size_t len, const struct dir_insert *ins)
 {
+	bool first = false;
 	unsigned type;
 	int err;
 
@@ -72,13 +73,15 @@ static int link_apply(struct fs_change *c, struct fs_inode *ip, struct fs_inode 
 	}
 	type = dir_type(ip->mode);
 	if (ip->nlink == 0) {
+		first = true;
 		err = orphan_del(c->h, ip);
 		atomic_fetch_and(&ip->state, ~FS_I_LINKABLE);
 	}
 	ip->nlink++;
 	fs_stamp(ip, false);
+	/* As with a new file, fdatasync makes a first name durable. */
 	if (!err)
-		fs_ilog(c->h, ip, false);
+		fs_ilog(c->h, ip, first);
 	lk_unlock(&ip->extlock);
 	if (!err) {
 		lk_lock(&dir->extlock);

@@ -80,6 +80,17 @@ struct bd *fs_bd(const struct fs *fs)
 
 /* ---- Flushing -------------------------------------------------------------------------------- */
 
+int fs_commit_and_flush(struct fs *fs, jnl_tid_t tid)
+{
+	bool flushed = false;
+	int err;
+
+	err = jnl_commit_wait(fs->jnl, tid, &flushed);
+	if (!err && !flushed)
+		err = bd_flush(fs->bd);
+	return err;
+}
+
 int fs_write_everything(struct fs *fs)
 {
 	int err, ret;
@@ -94,7 +105,7 @@ int fs_write_everything(struct fs *fs)
 	ret = fs_flush_dirty_inodes(fs);
 	if (!err)
 		err = ret;
-	ret = jnl_commit_wait(fs->jnl, jnl_running_tid(fs->jnl), NULL);
+	ret = fs_commit_and_flush(fs, jnl_running_tid(fs->jnl));
 	return err ? err : ret;
 }
 

@@ -33,5 +33,10 @@ void fs_error_set(struct fs_error *err, const char *fmt, ...)
 void fs_journal_aborted(void *fs, int err);
 /* Data, attributes, journal: everything that is dirty now. */
 int fs_write_everything(struct fs *fs);
+/*
+ * Transaction `tid` and the device. A commit flushes the device, and data was complete before
+ * it started: one flush serves both. Only where nothing had to be committed it is one more.
+ */
+int fs_commit_and_flush(struct fs *fs, jnl_tid_t tid);
 
 #endif

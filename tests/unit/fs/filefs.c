@@ -199,3 +199,30 @@ uint64_t filefs_free_blocks(struct filefs *f)
 	ck_assert_int_eq(fs_statfs(f->fs, &st), 0);
 	return st.f_bfree;
 }
+
+void filefs_survivor(struct filefs *f, struct filefs *out)
+{
+	*out = (struct filefs){ .ctx = f->ctx };
+	ck_assert_int_eq(bd_mem_create(f->mem->info.size, 512, &out->mem), 0);
+	memcpy(bd_mem_base(out->mem), bd_mem_base(f->mem), f->mem->info.size);
+	filefs_mount(out);
+}
+
+void filefs_fill(uint8_t *buf, size_t len, uint8_t seed)
+{
+	for (size_t i = 0; i < len; i++)
+		buf[i] = (uint8_t)(seed + i * 7 + (i >> 8));
+}
+
+void filefs_expect(struct filefs *f, struct fs_inode *ip, uint64_t pos, const uint8_t *want,
+		   size_t len, unsigned flags)
+{
+	uint8_t *buf = aligned_alloc(4096, ROUND_UP(len, 4096));
+
+	ck_assert_int_eq(filefs_pread(f, ip, buf, len, pos, flags), (int64_t)len);
+	for (size_t i = 0; i < len; i++)
+		if (buf[i] != want[i])
+			ck_abort_msg("byte %llu: %02x instead of %02x",
+				     (unsigned long long)(pos + i), buf[i], want[i]);
+	free(buf);
+}

@@ -52,5 +52,12 @@ void filefs_drop_caches(struct filefs *f);
 unsigned filefs_fiemap(struct filefs *f, struct fs_inode *ip, unsigned flags,
 		       struct fiemap_extent *out, unsigned max);
 uint64_t filefs_free_blocks(struct filefs *f);
+/* What a power cut would leave now: a second file system on a copy of the device. */
+void filefs_survivor(struct filefs *f, struct filefs *out);
+
+/* Bytes that tell their place, and the check that a file has such at pos. */
+void filefs_fill(uint8_t *buf, size_t len, uint8_t seed);
+void filefs_expect(struct filefs *f, struct fs_inode *ip, uint64_t pos, const uint8_t *want,
+		   size_t len, unsigned iocb_flags);
 
 #endif

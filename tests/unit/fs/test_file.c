@@ -10,32 +10,13 @@ static const unsigned shifts[] = { 10, 12, 16 };
 #define NR_SHIFTS ((int)ARRAY_SIZE(shifts))
 #define DEV_BYTES (96ull << 20)
 
-static void fill(uint8_t *buf, size_t len, uint8_t seed)
-{
-	for (size_t i = 0; i < len; i++)
-		buf[i] = (uint8_t)(seed + i * 7 + (i >> 8));
-}
-
-static void expect(struct filefs *f, struct fs_inode *ip, uint64_t pos, const uint8_t *want,
-		   size_t len, unsigned flags)
-{
-	uint8_t *buf = aligned_alloc(4096, ROUND_UP(len, 4096));
-
-	ck_assert_int_eq(filefs_pread(f, ip, buf, len, pos, flags), (int64_t)len);
-	for (size_t i = 0; i < len; i++)
-		if (buf[i] != want[i])
-			ck_abort_msg("byte %llu: %02x instead of %02x",
-				     (unsigned long long)(pos + i), buf[i], want[i]);
-	free(buf);
-}
-
 static void expect_byte(struct filefs *f, struct fs_inode *ip, uint64_t pos, size_t len,
 			uint8_t want)
 {
 	uint8_t *buf = malloc(len);
 
 	memset(buf, want, len);
-	expect(f, ip, pos, buf, len, 0);
+	filefs_expect(f, ip, pos, buf, len, 0);
 	free(buf);
 }
 
@@ -45,11 +26,11 @@ START_TEST(write_read_remount)
 	struct fs_inode *ip;
 	struct filefs f;
 
-	fill(data, sizeof(data), 3);
+	filefs_fill(data, sizeof(data), 3);
 	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
 	ip = filefs_create(&f, "a");
 	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
-	expect(&f, ip, 0, data, sizeof(data), 0);
+	filefs_expect(&f, ip, 0, data, sizeof(data), 0);
 	ck_assert_uint_eq(filefs_size(&f, ip), sizeof(data));
 	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
 	fs_iput(ip);
@@ -57,7 +38,7 @@ START_TEST(write_read_remount)
 	ip = filefs_lookup(&f, "a");
 	ck_assert_ptr_nonnull(ip);
 	ck_assert_uint_eq(filefs_size(&f, ip), sizeof(data));
-	expect(&f, ip, 0, data, sizeof(data), 0);
+	filefs_expect(&f, ip, 0, data, sizeof(data), 0);
 	/* Past the end nothing is read. */
 	ck_assert_int_eq(filefs_pread(&f, ip, data, 10, sizeof(data), 0), 0);
 	fs_iput(ip);
@@ -72,7 +53,7 @@ START_TEST(inline_grows_out)
 	struct fs_inode *ip;
 	struct filefs f;
 
-	fill(data, sizeof(data), 9);
+	filefs_fill(data, sizeof(data), 9);
 	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
 	ip = filefs_create(&f, "t");
 	ck_assert_int_eq(filefs_pwrite(&f, ip, data, 100, 0, 0), 100);
@@ -82,31 +63,31 @@ START_TEST(inline_grows_out)
 	fs_iput(ip);
 	filefs_remount(&f);
 	ip = filefs_lookup(&f, "t");
-	expect(&f, ip, 0, data, 250, 0);
-	expect(&f, ip, 0, data, 250, IOCB_DIRECT);
+	filefs_expect(&f, ip, 0, data, 250, 0);
+	filefs_expect(&f, ip, 0, data, 250, IOCB_DIRECT);
 	/* Out of the inode, in memory first: no device, no journal. */
 	ck_assert_int_eq(filefs_pwrite(&f, ip, data + 250, 4000, 250, 0), 4000);
-	expect(&f, ip, 0, data, 4250, 0);
+	filefs_expect(&f, ip, 0, data, 4250, 0);
 	ck_assert_uint_eq(filefs_fiemap(&f, ip, 0, fe, 4), 1);
 	ck_assert(fe[0].fe_flags & FIEMAP_EXTENT_DELALLOC);
 	fs_iput(ip);
 	filefs_remount(&f);
 	ip = filefs_lookup(&f, "t");
 	ck_assert_uint_eq(filefs_size(&f, ip), 4250);
-	expect(&f, ip, 0, data, 4250, 0);
+	filefs_expect(&f, ip, 0, data, 4250, 0);
 	ck_assert_uint_ge(filefs_fiemap(&f, ip, 0, fe, 4), 1);
 	ck_assert(!(fe[0].fe_flags & (FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_DELALLOC)));
 	/* Back to nothing, and small again. */
 	ck_assert_int_eq(filefs_truncate(&f, ip, 0), 0);
 	ck_assert_int_eq(filefs_pwrite(&f, ip, data, 33, 7, 0), 33);
 	expect_byte(&f, ip, 0, 7, 0);
-	expect(&f, ip, 7, data, 33, 0);
+	filefs_expect(&f, ip, 7, data, 33, 0);
 	ck_assert_int_eq(filefs_truncate(&f, ip, 20), 0);
 	ck_assert_int_eq(filefs_truncate(&f, ip, 60), 0);
-	expect(&f, ip, 7, data, 13, 0);
+	filefs_expect(&f, ip, 7, data, 13, 0);
 	expect_byte(&f, ip, 20, 40, 0);
 	ck_assert_int_eq(filefs_truncate(&f, ip, 100000), 0);
-	expect(&f, ip, 7, data, 13, 0);
+	filefs_expect(&f, ip, 7, data, 13, 0);
 	expect_byte(&f, ip, 20, 99980, 0);
 	fs_iput(ip);
 	filefs_end(&f);
@@ -217,8 +198,8 @@ START_TEST(growing_over_speculation)
 		else
 			ck_assert_int_eq(filefs_truncate(&f, ip, far), 0);
 		memset(buf, 0, sizeof(buf));
-		expect(&f, ip, 1 << 20, buf, 64 << 10, IOCB_DIRECT);
-		expect(&f, ip, 1 << 20, buf, 66 << 10, 0);
+		filefs_expect(&f, ip, 1 << 20, buf, 64 << 10, IOCB_DIRECT);
+		filefs_expect(&f, ip, 1 << 20, buf, 66 << 10, 0);
 		memset(buf, 0x5c, sizeof(buf));
 		fs_release(file);
 		fs_iput(ip);
@@ -403,27 +384,27 @@ START_TEST(direct_io)
 
 	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
 	ip = filefs_create(&f, "d");
-	fill(buf, 1 << 20, 1);
+	filefs_fill(buf, 1 << 20, 1);
 	ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 1 << 20, 0, IOCB_DIRECT), 1 << 20);
-	expect(&f, ip, 0, buf, 1 << 20, IOCB_DIRECT);
-	expect(&f, ip, 0, buf, 1 << 20, 0);
+	filefs_expect(&f, ip, 0, buf, 1 << 20, IOCB_DIRECT);
+	filefs_expect(&f, ip, 0, buf, 1 << 20, 0);
 	/* Coherent with the cache in both directions. */
 	memset(buf + 8192, 0x11, 4096);
 	ck_assert_int_eq(filefs_pwrite(&f, ip, buf + 8192, 4096, 8192, 0), 4096);
-	expect(&f, ip, 0, buf, 1 << 20, IOCB_DIRECT);
+	filefs_expect(&f, ip, 0, buf, 1 << 20, IOCB_DIRECT);
 	memset(buf + 4096, 0x22, 8192);
 	ck_assert_int_eq(filefs_pwrite(&f, ip, buf + 4096, 8192, 4096, IOCB_DIRECT), 8192);
-	expect(&f, ip, 0, buf, 1 << 20, 0);
+	filefs_expect(&f, ip, 0, buf, 1 << 20, 0);
 	/* Part of a block, beyond EOF: the rest of the block is zero, never the device's. */
 	ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 512, (2 << 20) + 512, IOCB_DIRECT), 512);
 	ck_assert_uint_eq(filefs_size(&f, ip), (2 << 20) + 1024);
 	ck_assert_int_eq(filefs_truncate(&f, ip, (2 << 20) + 2 * bs), 0);
 	expect_byte(&f, ip, 1 << 20, (1 << 20) + 512, 0);
-	expect(&f, ip, (2 << 20) + 512, buf, 512, IOCB_DIRECT);
+	filefs_expect(&f, ip, (2 << 20) + 512, buf, 512, IOCB_DIRECT);
 	expect_byte(&f, ip, (2 << 20) + 1024, 2 * bs - 1024, 0);
 	/* Not even the device's unit: through the cache. */
 	ck_assert_int_eq(filefs_pwrite(&f, ip, buf, 100, 33, IOCB_DIRECT), 100);
-	expect(&f, ip, 33, buf, 100, IOCB_DIRECT);
+	filefs_expect(&f, ip, 33, buf, 100, IOCB_DIRECT);
 	fs_iput(ip);
 	filefs_end(&f);
 	free(buf);
@@ -438,7 +419,7 @@ START_TEST(copy_range_is_sparse)
 	int64_t n;
 	struct filefs f;
 
-	fill(buf, sizeof(buf), 77);
+	filefs_fill(buf, sizeof(buf), 77);
 	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
 	a = filefs_create(&f, "a");
 	b = filefs_create(&f, "b");
@@ -453,9 +434,9 @@ START_TEST(copy_range_is_sparse)
 	}
 	ck_assert_int_eq(fs_copy_file_range(&f.ctx, a, done, b, done, 100), 0);
 	ck_assert_uint_eq(filefs_size(&f, b), 4 << 20);
-	expect(&f, b, 0, buf, 100000, 0);
+	filefs_expect(&f, b, 0, buf, 100000, 0);
 	expect_byte(&f, b, 1 << 20, 1 << 20, 0);
-	expect(&f, b, 3 << 20, buf, 100000, 0);
+	filefs_expect(&f, b, 3 << 20, buf, 100000, 0);
 	ck_assert_int_eq(fs_lseek(&f.ctx, b, 1 << 20, SEEK_DATA), 3 << 20);
 	ck_assert_int_eq(fs_copy_file_range(&f.ctx, a, 0, a, 1000, 2000), -EINVAL);
 	fs_iput(a);
@@ -597,8 +578,8 @@ START_TEST(page_writes_come_short)
 	struct filefs f;
 	int64_t n, done = 0;
 
-	fill(old, len, 1);
-	fill(new, len, 2);
+	filefs_fill(old, len, 1);
+	filefs_fill(new, len, 2);
 	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
 	ip = filefs_create(&f, "p");
 	ck_assert_int_eq(filefs_pwrite(&f, ip, old, len, 0, 0), (int64_t)len);
@@ -611,13 +592,13 @@ START_TEST(page_writes_come_short)
 	n = filefs_pwrite(&f, ip, new + done, odd - (size_t)done, (uint64_t)done, IOCB_FAULT);
 	ck_assert_int_eq(n, (int64_t)odd - done);
 	memcpy(old, new, odd);
-	expect(&f, ip, 0, old, len, 0);
+	filefs_expect(&f, ip, 0, old, len, 0);
 	/* Across EOF, and wholly behind it: all done, nothing grown. */
 	ck_assert_int_eq(filefs_pwrite(&f, ip, new, bs, len - 10, IOCB_FAULT), (int64_t)bs);
 	ck_assert_int_eq(filefs_pwrite(&f, ip, new, bs, len, IOCB_FAULT), (int64_t)bs);
 	ck_assert_uint_eq(filefs_size(&f, ip), len);
 	memcpy(old + len - 10, new, 10);
-	expect(&f, ip, 0, old, len, 0);
+	filefs_expect(&f, ip, 0, old, len, 0);
 	free(old);
 	free(new);
 	fs_iput(ip);
@@ -662,122 +643,6 @@ START_TEST(failed_shrink_owes_nothing)
 }
 END_TEST
 
-/* What a power cut would leave now: a second file system on a copy of the device. */
-static void filefs_survivor(struct filefs *f, struct filefs *out)
-{
-	*out = (struct filefs){ .ctx = f->ctx };
-	ck_assert_int_eq(bd_mem_create(f->mem->info.size, 512, &out->mem), 0);
-	memcpy(bd_mem_base(out->mem), bd_mem_base(f->mem), f->mem->info.size);
-	filefs_mount(out);
-}
-
-/*
- * Written, not synced, renamed over an older file, power cut: the name leads to the old
- * contents or to the new ones, not to a file of no length.
- */
-START_TEST(replaced_by_rename_is_whole)
-{
-	static uint8_t old[100000], new[150000];
-	struct fs_inode *a, *b, *got;
-	struct filefs f, after;
-
-	fill(old, sizeof(old), 1);
-	fill(new, sizeof(new), 2);
-	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
-	a = filefs_create(&f, "a");
-	ck_assert_int_eq(filefs_pwrite(&f, a, old, sizeof(old), 0, 0), sizeof(old));
-	ck_assert_int_eq(filefs_sync_file(&f, a, false), 0);
-	b = filefs_create(&f, "b");
-	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
-	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
-	ck_assert_int_eq(fs_fsync_dir(&f.ctx, f.root, false), 0);
-	filefs_survivor(&f, &after);
-	got = filefs_lookup(&after, "a");
-	ck_assert_ptr_nonnull(got);
-	ck_assert_uint_eq(filefs_size(&after, got), sizeof(new));
-	expect(&after, got, 0, new, sizeof(new), 0);
-	fs_iput(got);
-	filefs_end(&after);
-	/* A request that may not wait does not. */
-	fs_iput(b);
-	b = filefs_create(&f, "b");
-	ck_assert_int_eq(filefs_pwrite(&f, b, old, sizeof(old), 0, 0), sizeof(old));
-	f.ctx.flags = FS_NOWAIT;
-	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), -EAGAIN);
-	f.ctx.flags = 0;
-	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
-	fs_iput(a);
-	fs_iput(b);
-	filefs_end(&f);
-}
-END_TEST
-
-/* A device that takes no data: the rename fails, and the old contents stay. */
-START_TEST(failed_replacement_changes_nothing)
-{
-	struct bd_fault_rule rule = { .op = BD_WRITE, .count = UINT64_MAX, .error = -EIO };
-	static uint8_t old[50000], new[60000];
-	struct fs_inode *a, *b;
-	struct fiemap_extent fe;
-	struct bd *fault;
-	struct filefs f;
-
-	fill(old, sizeof(old), 1);
-	fill(new, sizeof(new), 2);
-	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
-	filefs_umount(&f);
-	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
-	f.top = fault;
-	filefs_mount(&f);
-	a = filefs_create(&f, "a");
-	ck_assert_int_eq(filefs_pwrite(&f, a, old, sizeof(old), 0, 0), sizeof(old));
-	b = filefs_create(&f, "b");
-	ck_assert_int_eq(fs_fallocate(&f.ctx, b, 0, 0, sizeof(new)), 0);
-	ck_assert_int_eq(fs_sync(f.fs), 0);
-	ck_assert_uint_ge(filefs_fiemap(&f, b, 0, &fe, 1), 1);
-	rule.start = fe.fe_physical;
-	rule.end = fe.fe_physical + fe.fe_length;
-	bd_fault_set(fault, &rule, 1);
-	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
-	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), -EIO);
-	bd_fault_set(fault, NULL, 0);
-	fs_iput(a);
-	a = filefs_lookup(&f, "a");
-	expect(&f, a, 0, old, sizeof(old), 0);
-	fs_iput(a);
-	fs_iput(b);
-	filefs_end(&f);
-}
-END_TEST
-
-/* Emptied, written anew and closed: what is new is on its way without an fsync. */
-START_TEST(rewritten_file_is_written_at_close)
-{
-	static uint8_t data[100000];
-	struct fs_attr zero = { 0 };
-	struct fs_file *file;
-	struct fs_inode *ip;
-	struct filefs f;
-
-	fill(data, sizeof(data), 3);
-	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
-	ip = filefs_create(&f, "r");
-	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
-	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
-	ck_assert_int_eq(fs_open(&f.ctx, ip, O_RDWR, &file), 0);
-	ck_assert_int_eq(fs_setattr(&f.ctx, ip, FS_SET_SIZE, &zero, NULL), 0);
-	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
-	ck_assert(mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping));
-	fs_release(file);
-	/* Dirty data expires after 5 s: sooner is what the close has done. */
-	for (int i = 0; i < 4000 && mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping); i++)
-		usleep(1000);
-	ck_assert(!mapping_tagged_dirty(&fs_vfs_inode(ip)->i_mapping));
-	fs_iput(ip);
-	filefs_end(&f);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("fs-file");
@@ -800,9 +665,6 @@ int main(void)
 	tcase_add_loop_test(t, write_error_is_told_once, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, page_writes_come_short, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, failed_shrink_owes_nothing, 0, NR_SHIFTS);
-	tcase_add_loop_test(t, replaced_by_rename_is_whole, 0, NR_SHIFTS);
-	tcase_add_loop_test(t, failed_replacement_changes_nothing, 0, NR_SHIFTS);
-	tcase_add_loop_test(t, rewritten_file_is_written_at_close, 0, NR_SHIFTS);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
