@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+#include <assert.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk.h"
+#include "iomapfs/util.h"
+
+#define SECTOR 512u
+
+/* ---- Contents ------------------------------------------------------------------------------------ */
+
+static void *must(void *p)
+{
+	if (!p)
+		abort();
+	return p;
+}
+
+void image_init(struct image *im, const uint8_t *base, uint64_t size)
+{
+	*im = (struct image){ .base = base, .size = size };
+	im->page = must(calloc(size / IMAGE_PAGE, sizeof(*im->page)));
+	im->dirty = must(calloc(size / IMAGE_PAGE, sizeof(*im->dirty)));
+}
+
+void image_reset(struct image *im)
+{
+	while (im->nr_dirty > 0) {
+		uint8_t **slot = &im->page[im->dirty[--im->nr_dirty]];
+
+		memcpy(*slot, &im->pool, sizeof(im->pool));
+		im->pool = *slot;
+		*slot = NULL;
+	}
+}
+
+void image_fini(struct image *im)
+{
+	image_reset(im);
+	while (im->pool) {
+		uint8_t *next;
+
+		memcpy(&next, im->pool, sizeof(next));
+		free(im->pool);
+		im->pool = next;
+	}
+	free(im->page);
+	free(im->dirty);
+}
+
+static uint8_t *page_for_write(struct image *im, uint64_t nr)
+{
+	uint8_t *p = im->page[nr];
+
+	if (p)
+		return p;
+	p = im->pool;
+	if (p)
+		memcpy(&im->pool, p, sizeof(im->pool));
+	else
+		p = must(malloc(IMAGE_PAGE));
+	memcpy(p, im->base + nr * IMAGE_PAGE, IMAGE_PAGE);
+	im->page[nr] = p;
+	im->dirty[im->nr_dirty++] = (uint32_t)nr;
+	return p;
+}
+
+void image_read(const struct image *im, uint64_t at, void *buf, uint64_t len)
+{
+	uint8_t *to = buf;
+
+	assert(at + len <= im->size);
+	while (len > 0) {
+		const uint64_t nr = at / IMAGE_PAGE, off = at % IMAGE_PAGE;
+		const uint64_t n = MIN(len, IMAGE_PAGE - off);
+
+		memcpy(to, (im->page[nr] ? im->page[nr] : im->base + nr * IMAGE_PAGE) + off, n);
+		to += n;
+		at += n;
+		len -= n;
+	}
+}
+
+void image_write(struct image *im, uint64_t at, const void *buf, uint64_t len)
+{
+	const uint8_t *from = buf;
+
+	assert(at + len <= im->size);
+	while (len > 0) {
+		const uint64_t off = at % IMAGE_PAGE, n = MIN(len, IMAGE_PAGE - off);
+		uint8_t *p = page_for_write(im, at / IMAGE_PAGE) + off;
+
+		if (from) {
+			memcpy(p, from, n);
+			from += n;
+		} else {
+			memset(p, 0, n);
+		}
+		at += n;
+		len -= n;
+	}
+}
+
+/* ---- A plain device over an image -------------------------------------------------------------- */
+
+struct image_bd {
+	struct bd bd;
+	struct image *im;
+	pthread_mutex_t lock;
+};
+
+static void io_to_image(struct image *im, const struct bd_io *io)
+{
+	uint64_t at = io->offset;
+
+	if (io->op == BD_WRITE_ZEROES)
+		image_write(im, at, NULL, io->len);
+	for (unsigned i = 0; io->op == BD_WRITE && i < io->nr_iov; i++) {
+		image_write(im, at, io->iov[i].iov_base, io->iov[i].iov_len);
+		at += io->iov[i].iov_len;
+	}
+}
+
+static void image_to_io(const struct image *im, const struct bd_io *io)
+{
+	uint64_t at = io->offset;
+
+	for (unsigned i = 0; i < io->nr_iov; i++) {
+		image_read(im, at, io->iov[i].iov_base, io->iov[i].iov_len);
+		at += io->iov[i].iov_len;
+	}
+}
+
+static void image_submit(struct bd *bd, struct bd_io *io)
+{
+	struct image_bd *b = container_of(bd, struct image_bd, bd);
+
+	pthread_mutex_lock(&b->lock);
+	if (io->op == BD_READ)
+		image_to_io(b->im, io);
+	else
+		io_to_image(b->im, io);
+	pthread_mutex_unlock(&b->lock);
+	io->error = 0;
+	io->end_io(io);
+}
+
+static void image_bd_destroy(struct bd *bd)
+{
+	struct image_bd *b = container_of(bd, struct image_bd, bd);
+
+	pthread_mutex_destroy(&b->lock);
+	free(b);
+}
+
+static struct bd_info info_of(uint64_t size)
+{
+	return (struct bd_info){
+		.size = size,
+		.logical_block = SECTOR,
+		.physical_block = 4096,
+		.mem_align = 1,
+		.max_io = 1u << 20,
+		.max_segments = 256,
+		.discard_granularity = 4096,
+		.volatile_cache = true,
+		.fua = true,
+	};
+}
+
+struct bd *image_open(struct image *im)
+{
+	static const struct bd_ops ops = {
+		.name = "image",
+		.submit = image_submit,
+		.destroy = image_bd_destroy,
+	};
+	struct image_bd *b = must(calloc(1, sizeof(*b)));
+
+	b->bd = (struct bd){ .ops = &ops, .info = info_of(im->size), .name = strdup("survivor") };
+	b->im = im;
+	pthread_mutex_init(&b->lock, NULL);
+	return &b->bd;
+}
+
+/* ---- The recording disk ------------------------------------------------------------------------- */
+
+#define NEVER UINT32_MAX
+
+struct rec_write {
+	uint64_t offset, len;
+	uint8_t *data;       /* NULL: zeros */
+	unsigned sent, done; /* events */
+	bool fua;
+};
+struct rec_flush {
+	unsigned sent, done;
+};
+
+struct disk {
+	struct image live;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	pthread_t thread;
+	bool stop;
+	struct cds_list_head queue; /* requests to complete, in any order */
+	unsigned queued;
+	struct rng rng;
+	unsigned now;
+	struct rec_write *writes;
+	struct rec_flush *flushes;
+	unsigned nr_writes, nr_flushes, max_writes, max_flushes;
+};
+
+struct disk_bd {
+	struct bd bd;
+	struct disk *d;
+};
+
+static unsigned add_write(struct disk *d, const struct bd_io *io)
+{
+	struct rec_write *w;
+	uint64_t at = 0;
+
+	if (d->nr_writes == d->max_writes) {
+		d->max_writes = d->max_writes ? 2 * d->max_writes : 256;
+		d->writes = must(realloc(d->writes, d->max_writes * sizeof(*d->writes)));
+	}
+	w = &d->writes[d->nr_writes];
+	*w = (struct rec_write){ .offset = io->offset, .len = io->len, .sent = NEVER, .done = NEVER,
+				 .fua = io->flags & BD_FUA };
+	/* Behind a preflush it reaches the disk only when that is over. */
+	if (!(io->flags & BD_PREFLUSH))
+		w->sent = d->now++;
+	if (io->op == BD_WRITE) {
+		w->data = must(malloc(io->len));
+		for (unsigned i = 0; i < io->nr_iov; i++) {
+			memcpy(w->data + at, io->iov[i].iov_base, io->iov[i].iov_len);
+			at += io->iov[i].iov_len;
+		}
+	}
+	return d->nr_writes++;
+}
+
+static unsigned add_flush(struct disk *d)
+{
+	if (d->nr_flushes == d->max_flushes) {
+		d->max_flushes = d->max_flushes ? 2 * d->max_flushes : 64;
+		d->flushes = must(realloc(d->flushes, d->max_flushes * sizeof(*d->flushes)));
+	}
+	d->flushes[d->nr_flushes] = (struct rec_flush){ .sent = d->now++, .done = NEVER };
+	return d->nr_flushes++;
+}
+
+/* dev_private: [0] number of the write + 1, [1] that of the flush + 1. */
+static void disk_submit(struct bd *bd, struct bd_io *io)
+{
+	struct disk *d = container_of(bd, struct disk_bd, bd)->d;
+
+	pthread_mutex_lock(&d->lock);
+	io->dev_private[0] = io->dev_private[1] = 0;
+	if (io->op == BD_FLUSH || io->flags & BD_PREFLUSH)
+		io->dev_private[1] = add_flush(d) + 1;
+	if (io->op == BD_WRITE || io->op == BD_WRITE_ZEROES) {
+		io->dev_private[0] = add_write(d, io) + 1;
+		io_to_image(&d->live, io);
+	} else if (io->op == BD_READ) {
+		image_to_io(&d->live, io);
+	}
+	cds_list_add_tail(&io->list, &d->queue);
+	d->queued++;
+	pthread_cond_signal(&d->cond);
+	pthread_mutex_unlock(&d->lock);
+}
+
+/* One step of a request, drawn by lot; NULL while it has another one before it. */
+static struct bd_io *advance(struct disk *d)
+{
+	uint64_t skip = rng_below(&d->rng, d->queued);
+	struct rec_write *w = NULL;
+	struct bd_io *io;
+
+	cds_list_for_each_entry(io, &d->queue, list)
+		if (skip-- == 0)
+			break;
+	if (io->dev_private[0])
+		w = &d->writes[io->dev_private[0] - 1];
+	if (io->dev_private[1])
+		d->flushes[io->dev_private[1] - 1].done = d->now++;
+	io->dev_private[1] = 0;
+	if (w && w->sent == NEVER) {
+		w->sent = d->now++;
+		return NULL;
+	}
+	if (w)
+		w->done = d->now++;
+	cds_list_del(&io->list);
+	d->queued--;
+	return io;
+}
+
+static void *disk_main(void *arg)
+{
+	struct disk *d = arg;
+
+	pthread_mutex_lock(&d->lock);
+	for (;;) {
+		struct bd_io *io;
+
+		while (!d->queued && !d->stop)
+			pthread_cond_wait(&d->cond, &d->lock);
+		if (!d->queued)
+			break;
+		io = advance(d);
+		if (!io)
+			continue;
+		pthread_mutex_unlock(&d->lock);
+		io->error = 0;
+		io->end_io(io);
+		pthread_mutex_lock(&d->lock);
+	}
+	pthread_mutex_unlock(&d->lock);
+	return NULL;
+}
+
+struct disk *disk_create(const uint8_t *base, uint64_t size)
+{
+	struct disk *d = must(calloc(1, sizeof(*d)));
+
+	image_init(&d->live, base, size);
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_cond_init(&d->cond, NULL);
+	CDS_INIT_LIST_HEAD(&d->queue);
+	if (pthread_create(&d->thread, NULL, disk_main, d))
+		abort();
+	return d;
+}
+
+void disk_reset(struct disk *d, uint64_t seed)
+{
+	assert(d->queued == 0);
+	image_reset(&d->live);
+	for (unsigned i = 0; i < d->nr_writes; i++)
+		free(d->writes[i].data);
+	d->nr_writes = d->nr_flushes = d->now = 0;
+	rng_seed(&d->rng, seed);
+}
+
+void disk_destroy(struct disk *d)
+{
+	pthread_mutex_lock(&d->lock);
+	d->stop = true;
+	pthread_cond_signal(&d->cond);
+	pthread_mutex_unlock(&d->lock);
+	pthread_join(d->thread, NULL);
+	disk_reset(d, 0);
+	image_fini(&d->live);
+	pthread_cond_destroy(&d->cond);
+	pthread_mutex_destroy(&d->lock);
+	free(d->writes);
+	free(d->flushes);
+	free(d);
+}
+
+static void disk_bd_destroy(struct bd *bd)
+{
+	free(container_of(bd, struct disk_bd, bd));
+}
+
+struct bd *disk_open(struct disk *d)
+{
+	static const struct bd_ops ops = {
+		.name = "disk",
+		.submit = disk_submit,
+		.destroy = disk_bd_destroy,
+	};
+	struct disk_bd *b = must(calloc(1, sizeof(*b)));
+
+	b->bd = (struct bd){ .ops = &ops, .info = info_of(d->live.size), .name = strdup("disk") };
+	b->d = d;
+	return &b->bd;
+}
+
+unsigned disk_now(struct disk *d)
+{
+	unsigned now;
+
+	pthread_mutex_lock(&d->lock);
+	now = d->now;
+	pthread_mutex_unlock(&d->lock);
+	return now;
+}
+
+unsigned disk_nr_writes(const struct disk *d)
+{
+	return d->nr_writes;
+}
+
+/* ---- The cut ---------------------------------------------------------------------------------------- */
+
+/* Safe when the power goes behind event `at`? */
+static bool is_safe(const struct disk *d, const struct rec_write *w, unsigned at)
+{
+	if (w->done >= at)
+		return false;
+	if (w->fua)
+		return true;
+	for (unsigned i = 0; i < d->nr_flushes; i++)
+		if (d->flushes[i].sent > w->done && d->flushes[i].done < at)
+			return true;
+	return false;
+}
+
+static void write_torn(struct image *out, const struct rec_write *w, struct rng *rng)
+{
+	for (uint64_t off = 0; off < w->len; off += SECTOR)
+		if (rng_below(rng, 2))
+			image_write(out, w->offset + off, w->data ? w->data + off : NULL,
+				    MIN(SECTOR, w->len - off));
+}
+
+unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_t arg,
+		  struct image *out)
+{
+	unsigned unsafe = 0;
+	struct rng rng;
+
+	rng_seed(&rng, arg);
+	image_reset(out);
+	for (unsigned i = 0; i < d->nr_writes; i++) {
+		const struct rec_write *w = &d->writes[i];
+		bool keep = true;
+
+		if (w->sent >= at)
+			continue;
+		if (!is_safe(d, w, at)) {
+			const unsigned nr = unsafe++;
+			const uint64_t fate = mode == CUT_SEED ? rng_below(&rng, 3) : 0;
+
+			if (fate == 2)
+				write_torn(out, w, &rng);
+			keep = mode == CUT_KEEP_ALL || (mode == CUT_SEED && fate == 0) ||
+			       (mode == CUT_BITS && nr < 64 && (arg >> nr & 1)) ||
+			       (mode == CUT_KEEP_BUT && nr != arg) ||
+			       (mode == CUT_LOSE_BUT && nr == arg);
+		}
+		if (keep)
+			image_write(out, w->offset, w->data, w->len);
+	}
+	return unsafe;
+}

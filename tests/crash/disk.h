@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A disk that remembers: one run of a workload is recorded, and then the power is cut in it
+ * as often as one likes. Requests complete on a thread of their own and out of order, so a
+ * flush covers only what had completed when it was sent, as on a real disk.
+ */
+#ifndef CRASH_DISK_H
+#define CRASH_DISK_H
+
+#include "iomapfs/block.h"
+
+/* ---- Contents: a base that is shared, and private pages over it ------------------------------ */
+
+#define IMAGE_PAGE 4096u
+
+struct image {
+	const uint8_t *base;
+	uint64_t size;
+	uint8_t **page;          /* by number; NULL: as in base */
+	uint32_t *dirty;         /* numbers of the private ones */
+	unsigned nr_dirty;
+	uint8_t *pool;           /* pages given back, linked through their first word */
+};
+
+void image_init(struct image *im, const uint8_t *base, uint64_t size);
+void image_reset(struct image *im);
+void image_fini(struct image *im);
+void image_read(const struct image *im, uint64_t at, void *buf, uint64_t len);
+/* buf NULL: zeros. */
+void image_write(struct image *im, uint64_t at, const void *buf, uint64_t len);
+/* A device over it that completes inside submit; the image outlives it. */
+struct bd *image_open(struct image *im);
+
+/* ---- The recording disk ------------------------------------------------------------------------ */
+
+struct disk;
+
+struct disk *disk_create(const uint8_t *base, uint64_t size);
+void disk_destroy(struct disk *d);
+/* Forget contents and record; the next run starts from the base. seed: order of completions. */
+void disk_reset(struct disk *d, uint64_t seed);
+/* The device; the disk outlives it. */
+struct bd *disk_open(struct disk *d);
+/* Events so far: a point in the record. */
+unsigned disk_now(struct disk *d);
+unsigned disk_nr_writes(const struct disk *d);
+
+/*
+ * Which of the writes that are not safe at the cut survive. LOSE_ALL: a disk that had cached
+ * them. KEEP_ALL: one that had not. SEED: each whole, not at all, or in some of its 512-byte
+ * sectors. BITS: the first 64, oldest first, by the bits of `arg`; KEEP_BUT and LOSE_BUT: all
+ * but number `arg`.
+ */
+enum cut_mode { CUT_LOSE_ALL, CUT_KEEP_ALL, CUT_SEED, CUT_BITS, CUT_KEEP_BUT, CUT_LOSE_BUT };
+/* What the disk holds after a power cut behind event number `at`; how many writes were unsafe. */
+unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_t arg,
+		  struct image *out);
+
+#endif
