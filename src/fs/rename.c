@@ -420,13 +420,13 @@ static int apply(struct fs_change *c, struct renaming *r)
 }
 
 /*
- * A name that leads to complete contents will lead to others: those go to the device first,
+ * A name that leads to something complete will lead to new contents: they go to the device first,
  * so that a power cut leaves the old or the new ones whole. No flush: the commit that holds
  * the rename sends one before its record. (ext4: auto_da_alloc.)
  */
 static bool replaces_with_dirty(const struct renaming *r)
 {
-	return r->n.ip && !r->settled && S_ISREG(r->o.ip->mode) && S_ISREG(r->n.ip->mode) &&
+	return r->n.ip && !r->settled && S_ISREG(r->o.ip->mode) &&
 	       filemap_range_needs_writeback(&r->o.ip->vfs.i_mapping, 0, UINT64_MAX);
 }
 

@@ -116,8 +116,8 @@ END_TEST
 START_TEST(replaced_by_rename_is_whole)
 {
 	static uint8_t old[100000], new[150000];
-	struct fs_inode *a, *b, *got;
-	struct filefs f, after;
+	struct fs_inode *a, *b;
+	struct filefs f;
 
 	filefs_fill(old, sizeof(old), 1);
 	filefs_fill(new, sizeof(new), 2);
@@ -129,13 +129,7 @@ START_TEST(replaced_by_rename_is_whole)
 	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
 	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
 	ck_assert_int_eq(fs_fsync_dir(&f.ctx, f.root, false), 0);
-	filefs_survivor(&f, &after);
-	got = filefs_lookup(&after, "a");
-	ck_assert_ptr_nonnull(got);
-	ck_assert_uint_eq(filefs_size(&after, got), sizeof(new));
-	filefs_expect(&after, got, 0, new, sizeof(new), 0);
-	fs_iput(got);
-	filefs_end(&after);
+	survives(&f, "a", new, sizeof(new));
 	/* A request that may not wait does not. */
 	fs_iput(b);
 	b = filefs_create(&f, "b");
@@ -145,6 +139,27 @@ START_TEST(replaced_by_rename_is_whole)
 	f.ctx.flags = 0;
 	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "a", 1, 0), 0);
 	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+}
+END_TEST
+
+/* What was there need not have been a file: a link that a new file takes the place of. */
+START_TEST(replaced_link_is_whole)
+{
+	static uint8_t new[150000];
+	struct fs_inode *link, *b;
+	struct filefs f;
+
+	filefs_fill(new, sizeof(new), 4);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	ck_assert_int_eq(fs_symlink(&f.ctx, f.root, "l", 1, "to", &link), 0);
+	fs_iput(link);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(filefs_pwrite(&f, b, new, sizeof(new), 0, 0), sizeof(new));
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "b", 1, f.root, "l", 1, 0), 0);
+	ck_assert_int_eq(fs_fsync_dir(&f.ctx, f.root, false), 0);
+	survives(&f, "l", new, sizeof(new));
 	fs_iput(b);
 	filefs_end(&f);
 }
@@ -226,6 +241,7 @@ int main(void)
 	tcase_add_loop_test(t, sync_after_eviction, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, sync_flushes_without_a_commit, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, replaced_by_rename_is_whole, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, replaced_link_is_whole, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, failed_replacement_changes_nothing, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, rewritten_file_is_written_at_close, 0, NR_SHIFTS);
 	suite_add_tcase(s, t);
