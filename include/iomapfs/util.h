@@ -216,4 +216,17 @@ extern _Atomic unsigned hook_nr_installed;
 #define HOOK(name, arg) ((void)(arg))
 #endif
 
+/* ---- Broken on purpose (test_break.c) ------------------------------------------ */
+/*
+ * TEST_BREAK("name") is true in a build with -Dtest_switches=true that runs with
+ * IOMAPFS_BREAK=name in its environment: the place then does the wrong thing, to show that the
+ * tests see it. In every other build it is false and compiled to nothing.
+ */
+#ifdef IOMAPFS_TEST_SWITCHES
+bool test_break(const char *name);
+#define TEST_BREAK(name) test_break(name)
+#else
+#define TEST_BREAK(name) false
+#endif
+
 #endif

@@ -116,6 +116,8 @@ void fs_ilog(struct jnl_handle *h, struct fs_inode *ip, bool datasync)
 	icache_clean(ip);
 	buf_lock(b);
 	jnl_get_write(h, b);
+	if (TEST_BREAK("size-before-data") && S_ISREG(ip->mode))
+		ip->disk_size = i_size_read(&ip->vfs);
 	fs_inode_encode(ip, fs_dinode(b, ip->ino));
 	buf_unlock(b);
 	buf_put(b);

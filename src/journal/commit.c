@@ -169,7 +169,8 @@ static int write_record(struct record *rec)
 	lk_unlock(&j->lock);
 	HOOK("journal:commit-block", j);
 	return bd_write(j->bd, last->mblk << OD_MBLK_SHIFT, last->data, OD_MBLK_SIZE,
-			BD_PREFLUSH | BD_FUA | BD_META);
+			TEST_BREAK("missing-barrier") ? BD_FUA | BD_META :
+							BD_PREFLUSH | BD_FUA | BD_META);
 }
 
 static int log_trans(struct jnl *j, struct jnl_trans *t)

@@ -143,7 +143,7 @@ static int walk_revokes(struct replay *r, struct walk *w, const void *block, uns
 {
 	const le64_t *mblks = (const void *)((const char *)block + OD_HDR_SIZE);
 
-	for (unsigned i = 0; i < nrecs; i++) {
+	for (unsigned i = 0; i < nrecs && !TEST_BREAK("no-revoke"); i++) {
 		int err = table_add(&r->revokes, le64_get(mblks[i]), w->seq, 0);
 
 		if (err)

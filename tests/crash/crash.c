@@ -7,14 +7,14 @@
  * The last line: "crash: S sequences, C cuts, U unsafe writes a cut, F failures".
  */
 #include <argp.h>
-#include <signal.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "seq.h"
+#include "record.h"
 
 #define DEVICE_SIZE (16ull << 20)
 
@@ -29,6 +29,9 @@ struct options {
 	enum plan plan;
 	unsigned number;        /* cuts a sequence besides the promised ones */
 	bool verbose, keep_going;
+	bool every_call;        /* sequences number the persistence calls too */
+	bool by_hand;           /* the directed sequences */
+	const char *save, *replay;
 };
 
 struct totals {
@@ -37,19 +40,33 @@ struct totals {
 
 static const struct options *opt;
 
-static bool cut(struct lab *l, const struct seq *s, unsigned at, enum cut_mode mode, uint64_t arg)
+static void tell_failure(const struct lab *l, const struct seq *s, const struct cut_at *c)
 {
 	static const char *const modes[] = { "lose-all", "keep-all", "seed", "bits", "keep-but",
 					     "lose-but" };
-	char text[4096];
+	char text[4096], path[512];
 
-	if (seq_cut(l, s, at, mode, arg, l->cuts % 8 == 0))
-		return true;
 	seq_print(s, text, sizeof(text));
 	printf("# FAILED seed %llu: %s\n#   cut at event %u of %u (%s %llu): %s\n",
-	       (unsigned long long)s->seed, text, at, s->unmounted, modes[mode],
-	       (unsigned long long)arg, l->why);
+	       (unsigned long long)s->seed, text, c->at, s->unmounted, modes[c->mode],
+	       (unsigned long long)c->arg, l->why);
+	if (opt->save) {
+		snprintf(path, sizeof(path), "%s/crash-%llu", opt->save, (unsigned long long)s->seed);
+		if (record_save(path, l, s, c))
+			printf("#   again: crash --replay %s\n", path);
+		else
+			printf("#   cannot write %s: %s\n", path, strerror(errno));
+	}
 	fflush(stdout);
+}
+
+static bool cut(struct lab *l, const struct seq *s, unsigned at, enum cut_mode mode, uint64_t arg)
+{
+	const struct cut_at c = { at, mode, arg, l->cuts % 8 == 0 };
+
+	if (seq_cut(l, s, at, mode, arg, c.thorough))
+		return true;
+	tell_failure(l, s, &c);
 	return false;
 }
 
@@ -123,22 +140,88 @@ static bool cut_planned(struct lab *l, const struct seq *s)
 	return good;
 }
 
-/* Sequence number `nr`: the operations are its digits, the persistence calls drawn by seed. */
+/*
+ * Metadata that was logged and freed, and its blocks filled with data: on a full device they are
+ * the only free ones. Replay must not bring the old image back over it.
+ */
+static const char *const reuse[][2] = {
+	{ "setxattr A 60000", "sync" }, { "creat bar", "sync" },   { "hog bar", "sync" },
+	{ "removexattr A", "sync" },    { "new A/bar 30000", "sync" },
+};
+
+static void choose_by_hand(struct seq *s)
+{
+	s->seed = opt->seed * 2; /* even: without discards */
+	s->nr = ARRAY_SIZE(reuse);
+	for (unsigned i = 0; i < s->nr; i++) {
+		s->step[i] = (struct step){ 0 };
+		for (unsigned k = 0; k < op_count_all; k++)
+			if (strcmp(op_table[k].text, reuse[i][0]) == 0)
+				s->step[i].op = &op_table[k];
+		for (unsigned k = 0; k < P_NR; k++)
+			if (strcmp(persist_text[k], reuse[i][1]) == 0)
+				s->step[i].persist = (enum persist)k;
+		if (!s->step[i].op)
+			abort();
+	}
+}
+
+/*
+ * Sequence number `nr`: the operations are its digits, and with every_call the calls behind them
+ * too; else those are drawn by seed.
+ */
 static void choose(struct seq *s, uint64_t nr)
 {
 	struct rng r;
 	uint64_t digits = nr;
 
+	if (opt->by_hand) {
+		choose_by_hand(s);
+		return;
+	}
 	s->seed = opt->seed + nr;
 	rng_seed(&r, s->seed);
 	s->nr = opt->length ? opt->length : opt->random_length;
 	for (unsigned i = 0; i < s->nr; i++) {
 		const uint64_t d = opt->length ? digits % op_count : rng_below(&r, op_count);
 
+		digits /= op_count;
 		s->step[i] = (struct step){ .op = &op_table[d],
 					    .persist = (enum persist)rng_below(&r, P_NR) };
-		digits /= op_count;
+		if (!opt->every_call)
+			continue;
+		s->step[i].persist = (enum persist)(digits % P_NR);
+		digits /= P_NR;
 	}
+}
+
+static void work_prepare(struct lab *l, struct seq *s)
+{
+	lab_init(l, DEVICE_SIZE);
+	s->states = calloc(M_STATES, sizeof(*s->states));
+	if (!s->states)
+		abort();
+}
+
+/* One recorded cut again. 0: nothing wrong with it now, 1: it fails, 2: no such record. */
+static int replay(void)
+{
+	struct seq s = { 0 };
+	struct cut_at c;
+	struct lab l;
+	int rc = 0;
+
+	work_prepare(&l, &s);
+	if (!record_load(opt->replay, &l, &s, &c)) {
+		fprintf(stderr, "crash: %s: not a record of this program\n", opt->replay);
+		rc = 2;
+	} else if (!seq_cut(&l, &s, c.at, c.mode, c.arg, c.thorough)) {
+		tell_failure(&l, &s, &c);
+		rc = 1;
+	}
+	lab_fini(&l);
+	free(s.states);
+	return rc;
 }
 
 static void work(unsigned job, struct totals *t)
@@ -147,10 +230,9 @@ static void work(unsigned job, struct totals *t)
 	struct lab l;
 	time_t until = opt->seconds ? time(NULL) + opt->seconds : 0;
 
-	lab_init(&l, DEVICE_SIZE);
-	s->states = calloc(M_STATES, sizeof(*s->states));
-	if (!s->states)
+	if (!s)
 		abort();
+	work_prepare(&l, s);
 	for (uint64_t nr = opt->first + job; nr < opt->first + opt->count; nr += opt->jobs) {
 		char text[4096];
 
@@ -227,6 +309,10 @@ static const struct argp_option arg_options[] = {
 	{ "jobs", 'j', "N", 0, "Processes", 0 },
 	{ "seconds", 't', "N", 0, "Stop after so long", 0 },
 	{ "cuts", 'c', "PLAN", 0, "none, each, doubling, exhaustive, or a number of random ones", 0 },
+	{ "every-call", 'p', NULL, 0, "Every combination of persistence calls as well", 0 },
+	{ "by-hand", 'd', NULL, 0, "The sequence that reuses freed metadata, instead", 0 },
+	{ "save", 'o', "DIR", 0, "Write the record of each failure there", 0 },
+	{ "replay", 'R', "FILE", 0, "Repeat the cut of such a record, and nothing else", 0 },
 	{ "keep-going", 'k', NULL, 0, "After a failure", 0 },
 	{ "verbose", 'v', NULL, 0, "Print each sequence", 0 },
 	{ 0 },
@@ -293,6 +379,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'c':
 		parse_plan(o, arg, state);
 		break;
+	case 'p':
+		o->every_call = true;
+		break;
+	case 'd':
+		o->by_hand = true;
+		break;
+	case 'o':
+		o->save = arg;
+		break;
+	case 'R':
+		o->replay = arg;
+		break;
 	case 'k':
 		o->keep_going = true;
 		break;
@@ -315,14 +413,18 @@ int main(int argc, char **argv)
 	bool good;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	opt = &o;
+	log_set_level(LOG_LVL_ERR);
+	if (o.replay)
+		return replay();
 	for (unsigned i = 0; i < o.length; i++)
-		all *= op_count;
+		all *= op_count * (o.every_call ? P_NR : 1u);
+	if (o.by_hand)
+		all = 1;
 	if (!o.count)
 		o.count = o.length ? all - MIN(all, o.first) : 1000;
 	if (o.length)
 		o.count = MIN(o.count, all - MIN(all, o.first));
-	opt = &o;
-	log_set_level(LOG_LVL_ERR);
 	good = run_jobs(&t);
 	printf("crash: %llu sequences, %llu cuts, %.1f unsafe writes a cut, %llu failures\n",
 	       (unsigned long long)t.sequences, (unsigned long long)t.cuts,

@@ -90,14 +90,21 @@ void image_write(struct image *im, uint64_t at, const void *buf, uint64_t len)
 	assert(at + len <= im->size);
 	while (len > 0) {
 		const uint64_t off = at % IMAGE_PAGE, n = MIN(len, IMAGE_PAGE - off);
-		uint8_t *p = page_for_write(im, at / IMAGE_PAGE) + off;
 
-		if (from) {
-			memcpy(p, from, n);
-			from += n;
-		} else {
-			memset(p, 0, n);
-		}
+		memcpy(page_for_write(im, at / IMAGE_PAGE) + off, from, n);
+		from += n;
+		at += n;
+		len -= n;
+	}
+}
+
+void image_fill(struct image *im, uint64_t at, uint8_t byte, uint64_t len)
+{
+	assert(at + len <= im->size);
+	while (len > 0) {
+		const uint64_t off = at % IMAGE_PAGE, n = MIN(len, IMAGE_PAGE - off);
+
+		memset(page_for_write(im, at / IMAGE_PAGE) + off, byte, n);
 		at += n;
 		len -= n;
 	}
@@ -111,12 +118,18 @@ struct image_bd {
 	pthread_mutex_t lock;
 };
 
+/* What a discarded range holds is the disk's to choose: not what was there, and not zeros. */
+static uint8_t fill_of(enum bd_op op)
+{
+	return op == BD_DISCARD ? 0xd5 : 0;
+}
+
 static void io_to_image(struct image *im, const struct bd_io *io)
 {
 	uint64_t at = io->offset;
 
-	if (io->op == BD_WRITE_ZEROES)
-		image_write(im, at, NULL, io->len);
+	if (io->op == BD_WRITE_ZEROES || io->op == BD_DISCARD)
+		image_fill(im, at, fill_of(io->op), io->len);
 	for (unsigned i = 0; io->op == BD_WRITE && i < io->nr_iov; i++) {
 		image_write(im, at, io->iov[i].iov_base, io->iov[i].iov_len);
 		at += io->iov[i].iov_len;
@@ -191,7 +204,8 @@ struct bd *image_open(struct image *im)
 
 struct rec_write {
 	uint64_t offset, len;
-	uint8_t *data;       /* NULL: zeros */
+	uint8_t *data;       /* NULL: bytes of `fill` */
+	uint8_t fill;
 	unsigned sent, done; /* events */
 	bool fua;
 };
@@ -230,7 +244,7 @@ static unsigned add_write(struct disk *d, const struct bd_io *io)
 	}
 	w = &d->writes[d->nr_writes];
 	*w = (struct rec_write){ .offset = io->offset, .len = io->len, .sent = NEVER, .done = NEVER,
-				 .fua = io->flags & BD_FUA };
+				 .fill = fill_of(io->op), .fua = io->flags & BD_FUA };
 	/* Behind a preflush it reaches the disk only when that is over. */
 	if (!(io->flags & BD_PREFLUSH))
 		w->sent = d->now++;
@@ -263,7 +277,7 @@ static void disk_submit(struct bd *bd, struct bd_io *io)
 	io->dev_private[0] = io->dev_private[1] = 0;
 	if (io->op == BD_FLUSH || io->flags & BD_PREFLUSH)
 		io->dev_private[1] = add_flush(d) + 1;
-	if (io->op == BD_WRITE || io->op == BD_WRITE_ZEROES) {
+	if (io->op != BD_READ && io->op != BD_FLUSH) {
 		io->dev_private[0] = add_write(d, io) + 1;
 		io_to_image(&d->live, io);
 	} else if (io->op == BD_READ) {
@@ -398,6 +412,60 @@ unsigned disk_nr_writes(const struct disk *d)
 	return d->nr_writes;
 }
 
+/* ---- The record in a file ----------------------------------------------------------------------- */
+
+struct saved_write {
+	uint64_t offset, len;
+	uint32_t sent, done;
+	uint8_t fua, has_data, fill, pad[5];
+};
+
+bool disk_save(const struct disk *d, FILE *f)
+{
+	const uint32_t head[2] = { d->nr_writes, d->nr_flushes };
+	bool good = fwrite(head, sizeof(head), 1, f) == 1;
+
+	for (unsigned i = 0; i < d->nr_writes && good; i++) {
+		const struct rec_write *w = &d->writes[i];
+		const struct saved_write sw = { w->offset, w->len, w->sent, w->done,
+						w->fua, w->data != NULL, w->fill, { 0 } };
+
+		good = fwrite(&sw, sizeof(sw), 1, f) == 1 &&
+		       (!w->data || fwrite(w->data, w->len, 1, f) == 1);
+	}
+	return good && (!d->nr_flushes ||
+			fwrite(d->flushes, sizeof(*d->flushes), d->nr_flushes, f) == d->nr_flushes);
+}
+
+bool disk_load(struct disk *d, FILE *f)
+{
+	uint32_t head[2];
+
+	disk_reset(d, 0);
+	if (fread(head, sizeof(head), 1, f) != 1 || head[0] > 1u << 20 || head[1] > 1u << 20)
+		return false;
+	d->max_writes = head[0];
+	d->writes = must(realloc(d->writes, (head[0] + 1) * sizeof(*d->writes)));
+	while (d->nr_writes < head[0]) {
+		struct saved_write sw;
+		struct rec_write *w = &d->writes[d->nr_writes];
+
+		if (fread(&sw, sizeof(sw), 1, f) != 1 || sw.len > d->live.size ||
+		    sw.offset > d->live.size - sw.len)
+			return false;
+		*w = (struct rec_write){ sw.offset, sw.len, NULL, sw.fill, sw.sent, sw.done, sw.fua };
+		d->nr_writes++;
+		if (!sw.has_data)
+			continue;
+		w->data = must(malloc(sw.len));
+		if (fread(w->data, sw.len, 1, f) != 1)
+			return false;
+	}
+	d->nr_flushes = d->max_flushes = head[1];
+	d->flushes = must(realloc(d->flushes, (head[1] + 1) * sizeof(*d->flushes)));
+	return !head[1] || fread(d->flushes, sizeof(*d->flushes), head[1], f) == head[1];
+}
+
 /* ---- The cut ---------------------------------------------------------------------------------------- */
 
 /* Safe when the power goes behind event `at`? */
@@ -413,12 +481,19 @@ static bool is_safe(const struct disk *d, const struct rec_write *w, unsigned at
 	return false;
 }
 
-static void write_torn(struct image *out, const struct rec_write *w, struct rng *rng)
+static void survive(struct image *out, const struct rec_write *w, uint64_t off, uint64_t len)
+{
+	if (w->data)
+		image_write(out, w->offset + off, w->data + off, len);
+	else
+		image_fill(out, w->offset + off, w->fill, len);
+}
+
+static void survive_torn(struct image *out, const struct rec_write *w, struct rng *rng)
 {
 	for (uint64_t off = 0; off < w->len; off += SECTOR)
 		if (rng_below(rng, 2))
-			image_write(out, w->offset + off, w->data ? w->data + off : NULL,
-				    MIN(SECTOR, w->len - off));
+			survive(out, w, off, MIN(SECTOR, w->len - off));
 }
 
 unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_t arg,
@@ -440,14 +515,14 @@ unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_
 			const uint64_t fate = mode == CUT_SEED ? rng_below(&rng, 3) : 0;
 
 			if (fate == 2)
-				write_torn(out, w, &rng);
+				survive_torn(out, w, &rng);
 			keep = mode == CUT_KEEP_ALL || (mode == CUT_SEED && fate == 0) ||
 			       (mode == CUT_BITS && nr < 64 && (arg >> nr & 1)) ||
 			       (mode == CUT_KEEP_BUT && nr != arg) ||
 			       (mode == CUT_LOSE_BUT && nr == arg);
 		}
 		if (keep)
-			image_write(out, w->offset, w->data, w->len);
+			survive(out, w, 0, w->len);
 	}
 	return unsafe;
 }

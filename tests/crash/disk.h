@@ -7,6 +7,8 @@
 #ifndef CRASH_DISK_H
 #define CRASH_DISK_H
 
+#include <stdio.h>
+
 #include "iomapfs/block.h"
 
 /* ---- Contents: a base that is shared, and private pages over it ------------------------------ */
@@ -26,8 +28,8 @@ void image_init(struct image *im, const uint8_t *base, uint64_t size);
 void image_reset(struct image *im);
 void image_fini(struct image *im);
 void image_read(const struct image *im, uint64_t at, void *buf, uint64_t len);
-/* buf NULL: zeros. */
 void image_write(struct image *im, uint64_t at, const void *buf, uint64_t len);
+void image_fill(struct image *im, uint64_t at, uint8_t byte, uint64_t len);
 /* A device over it that completes inside submit; the image outlives it. */
 struct bd *image_open(struct image *im);
 
@@ -39,6 +41,9 @@ struct disk *disk_create(const uint8_t *base, uint64_t size);
 void disk_destroy(struct disk *d);
 /* Forget contents and record; the next run starts from the base. seed: order of completions. */
 void disk_reset(struct disk *d, uint64_t seed);
+/* The record as bytes of a file, and back; false: the file cannot be written or read. */
+bool disk_save(const struct disk *d, FILE *f);
+bool disk_load(struct disk *d, FILE *f);
 /* The device; the disk outlives it. */
 struct bd *disk_open(struct disk *d);
 /* Events so far: a point in the record. */

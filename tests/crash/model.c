@@ -320,12 +320,11 @@ static bool judge_contents(struct judge *j, int ino, const char *name)
 	if (!size_possible(j->r, ino, lo, (uint64_t)n))
 		return say(j, name, "size", n, j->m->ino[ino].size);
 	for (uint32_t at = 0; at < (uint32_t)n; at++) {
-		char what[32];
-
 		if (byte_possible(j->r, ino, lo, at, buf[at]))
 			continue;
-		snprintf(what, sizeof(what), "byte %u", at);
-		return say(j, name, what, buf[at], j->m->ino[ino].data[at]);
+		snprintf(j->why, j->size, "%s: byte %u is %d, as it never was since it was promised",
+			 name, at, buf[at]);
+		return false;
 	}
 	return true;
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -81,8 +82,14 @@ const struct op op_table[] = {
 	{ "setxattr A 60000", OP_SETXATTR, "A", NULL, 0, 60000 },
 	{ "removexattr foo", OP_RMXATTR, "foo" },
 	{ "chmod foo", OP_CHMOD, "foo" },
+	/* From here on only for sequences made by hand. */
+	{ "hog bar", OP_HOG, "bar" },
+	{ "new A/bar 30000", OP_NEW, "A/bar", NULL, 0, 30000 },
+	{ "removexattr A", OP_RMXATTR, "A" },
 };
-const unsigned op_count = ARRAY_SIZE(op_table);
+#define BY_HAND 3u
+const unsigned op_count = ARRAY_SIZE(op_table) - BY_HAND;
+const unsigned op_count_all = ARRAY_SIZE(op_table);
 
 const char *const persist_text[P_NR] = {
 	[P_NONE] = "-", [P_FSYNC] = "fsync", [P_FDATASYNC] = "fdatasync", [P_FSYNC_DIR] = "fsync-dir",
@@ -271,6 +278,24 @@ static int exec_setxattr(struct run *r, const struct op *op, struct fs_inode *ip
 	return fs_setxattr(&r->ctx, ip, "user.x", buf, op->len, 0);
 }
 
+/* All that is free, a piece at a time, behind the end of the file. */
+static int exec_hog(struct run *r, struct fs_inode *ip)
+{
+	uint64_t at = 1u << 20, len = 8u << 20;
+
+	while (len >= 4096) {
+		int err = fs_fallocate(&r->ctx, ip, FALLOC_FL_KEEP_SIZE, at, len);
+
+		if (err && err != -ENOSPC)
+			return err;
+		if (err)
+			len /= 2;
+		else
+			at += len;
+	}
+	return 0;
+}
+
 static int exec_file(struct run *r, const struct op *op, struct fs_inode *ip, uint32_t seed)
 {
 	switch (op->kind) {
@@ -289,6 +314,8 @@ static int exec_file(struct run *r, const struct op *op, struct fs_inode *ip, ui
 		return fs_fallocate(&r->ctx, ip, 0, op->off, op->len);
 	case OP_KEEP:
 		return fs_fallocate(&r->ctx, ip, FALLOC_FL_KEEP_SIZE, op->off, op->len);
+	case OP_HOG:
+		return exec_hog(r, ip);
 	case OP_PUNCH:
 		return fs_fallocate(&r->ctx, ip, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, op->off,
 				    op->len);
@@ -429,7 +456,7 @@ static int model_new(struct model *m, const struct op *op, int dir, const char *
 		m->ino[dir].nlink++;
 	}
 	if (op->kind == OP_SYMLINK)
-		strcpy(m->ino[ino].target, "somewhere");
+		snprintf(m->ino[ino].target, sizeof(m->ino[ino].target), "somewhere");
 	if (op->kind == OP_TMPFILE || op->kind == OP_NEW)
 		put_bytes(&m->ino[ino], 0, op->len, seed);
 	m_add(m, dir, last, ino);
@@ -592,6 +619,7 @@ static int model_file(struct model *m, const struct op *op, uint32_t seed)
 		grow(ip, op->off + op->len);
 		return 0;
 	case OP_KEEP:
+	case OP_HOG:
 		return 0;
 	case OP_PUNCH:
 		zero_bytes(ip, op->off, op->off + op->len);

@@ -8,7 +8,7 @@
 enum op_kind {
 	OP_CREAT, OP_MKDIR, OP_RMDIR, OP_SYMLINK, OP_MKFIFO, OP_LINK, OP_UNLINK, OP_UNLINK_OPEN,
 	OP_RENAME, OP_EXCHANGE, OP_WHITEOUT, OP_TMPFILE,
-	OP_WRITE, OP_DIRECT, OP_DSYNC, OP_NEW, OP_TRUNC, OP_FALLOC, OP_KEEP, OP_PUNCH, OP_ZERO,
+	OP_WRITE, OP_DIRECT, OP_DSYNC, OP_NEW, OP_TRUNC, OP_FALLOC, OP_KEEP, OP_HOG, OP_PUNCH, OP_ZERO,
 	OP_COPY, OP_SETXATTR, OP_RMXATTR, OP_CHMOD,
 };
 struct op {
@@ -19,7 +19,8 @@ struct op {
 };
 
 extern const struct op op_table[];
-extern const unsigned op_count;
+extern const unsigned op_count;     /* those that the enumeration uses, the first ones */
+extern const unsigned op_count_all;
 
 #define HELD_MAX 16
 struct run {

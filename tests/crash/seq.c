@@ -11,13 +11,14 @@
 
 #define NEVER_MS 3600000u
 
-static const struct fs_mount_opts mount_opts = {
-	.memory_bytes = 16u << 20,
-	.commit_interval_ms = NEVER_MS, /* commits come when something asks, so that runs repeat */
-};
-
-static int start(struct run *r, struct bd *bd, char *why, size_t size)
+static int start(struct run *r, struct bd *bd, bool discard, char *why, size_t size)
 {
+	const struct fs_mount_opts mount_opts = {
+		.memory_bytes = 16u << 20,
+		/* Commits come when something asks, so that runs repeat. */
+		.commit_interval_ms = NEVER_MS,
+		.discard = discard,
+	};
 	struct fs_error e = { "" };
 	int err = fs_mount(bd, &mount_opts, &r->fs, &e);
 
@@ -59,7 +60,7 @@ void lab_init(struct lab *l, uint64_t size)
 	if (mk_default(bd, 12))
 		abort();
 	bd_close(bd);
-	if (start(&r, image_open(&im), l->why, sizeof(l->why)))
+	if (start(&r, image_open(&im), false, l->why, sizeof(l->why)))
 		abort();
 	ops_setup(&r, &l->start);
 	if (end(&r))
@@ -89,27 +90,39 @@ static void step_subjects(struct step *st, const struct model *m)
 	m_walk(m, path, &st->dir, NULL);
 }
 
-static bool run_step(struct lab *l, struct seq *s, unsigned i, struct run *r)
+static uint32_t step_seed(const struct seq *s, unsigned i)
+{
+	return (uint32_t)(s->seed * 31 + i + 1);
+}
+
+int seq_model_step(struct seq *s, unsigned i)
 {
 	struct step *st = &s->step[i];
 	struct model *m = &s->states[i + 1];
-	const uint32_t seed = (uint32_t)(s->seed * 31 + i + 1);
 	int want;
 
 	*m = s->states[i];
+	want = op_model(m, st->op, step_seed(s, i));
+	if (want)
+		*m = s->states[i];
+	st->touched = want ? 0 : m->touched;
+	step_subjects(st, m);
+	return want;
+}
+
+static bool run_step(struct lab *l, struct seq *s, unsigned i, struct run *r)
+{
+	struct step *st = &s->step[i];
+	const int want = seq_model_step(s, i);
+
 	st->begin = disk_now(l->disk);
-	want = op_model(m, st->op, seed);
-	st->err = op_exec(r, st->op, seed);
+	st->err = op_exec(r, st->op, step_seed(s, i));
 	st->end_op = disk_now(l->disk);
 	if (st->err != want) {
 		snprintf(l->why, sizeof(l->why), "step %u: %s: %d, not %d", i + 1, st->op->text,
 			 st->err, want);
 		return false;
 	}
-	if (want)
-		*m = s->states[i];
-	st->touched = want ? 0 : m->touched;
-	step_subjects(st, m);
 	st->persist_err = op_persist(r, st->op, st->persist);
 	st->end = disk_now(l->disk);
 	return true;
@@ -123,7 +136,7 @@ bool seq_run(struct lab *l, struct seq *s)
 
 	disk_reset(l->disk, s->seed);
 	s->states[0] = l->start;
-	if (start(&r, disk_open(l->disk), l->why, sizeof(l->why)))
+	if (start(&r, disk_open(l->disk), s->seed % 2, l->why, sizeof(l->why)))
 		return false;
 	for (unsigned i = 0; i < s->nr && good; i++)
 		good = run_step(l, s, i, &r);
@@ -282,6 +295,9 @@ static bool goes_on(struct lab *l, struct run *r)
 		if (!err && i == 2)
 			err = fs_sync(r->fs);
 	}
+	/* Or there was no room any more. */
+	if (err == -ENOSPC)
+		err = 0;
 	if (err)
 		snprintf(l->why, sizeof(l->why), "afterwards: %d", err);
 	return !err;
@@ -299,7 +315,7 @@ bool seq_cut(struct lab *l, const struct seq *s, unsigned at, enum cut_mode mode
 	l->cuts++;
 	if (thorough && !check_clean(l, "before recovery"))
 		return false;
-	if (start(&r, image_open(&l->survivor), l->why, sizeof(l->why)))
+	if (start(&r, image_open(&l->survivor), false, l->why, sizeof(l->why)))
 		return false;
 	range_at(s, at, &range);
 	good = m_judge(&range, r.fs, l->why, sizeof(l->why));

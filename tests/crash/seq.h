@@ -42,6 +42,8 @@ bool seq_run(struct lab *l, struct seq *s);
 /* One cut; false: why in l->why. thorough: check before recovery too, and go on working. */
 bool seq_cut(struct lab *l, const struct seq *s, unsigned at, enum cut_mode mode, uint64_t arg,
 	     bool thorough);
+/* What step i does to the model, from states[i] to states[i + 1]; 0 or -errno. */
+int seq_model_step(struct seq *s, unsigned i);
 /* "rename foo bar; fsync; ..." */
 void seq_print(const struct seq *s, char *buf, size_t size);
 
