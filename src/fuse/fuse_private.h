@@ -178,6 +178,13 @@ unsigned fz_decode_setattr(const struct fuse_setattr_in *in, struct fs_attr *a);
 /* Patch an INIT reply: what libfuse 3.14 cannot ask for. `offered` is the kernel's INIT. */
 void fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out);
 
+/* ---- Shapes (proto.c): pure ---------------------------------------------------------------- */
+
+/* Does the message hold all the arguments, names and data that its opcode says it has? */
+bool fz_proto_ok(const struct fuse_in_header *h);
+/* Does the kernel wait for an answer to this opcode? */
+bool fz_proto_has_reply(uint32_t opcode);
+
 /* What fi->fh points to: a regular file, or a directory (file == NULL). */
 struct fz_file {
 	struct cds_hlist_node list; /* of its node */

@@ -80,11 +80,11 @@ static void seam_copy_file_range(struct fz *fz)
 static void seam_setxattr(struct fz *fz)
 {
 	const struct fuse_setxattr_in *in = body(sizeof(*in));
-	const char *name = (const char *)(in + 1);
+	const char *name = in ? (const char *)(in + 1) : NULL;
 	struct fz_call c;
 
 	fz_call_begin_seam(fz, &c, fz_do_setxattr);
-	if (!in || !is_string(name) ||
+	if (!name || !is_string(name) ||
 	    (size_t)(name - (const char *)fz_rx.hdr) + strlen(name) + 1 + in->size > fz_rx.hdr->len) {
 		fz_reply_err(&c, -EINVAL);
 		return;
@@ -95,6 +95,20 @@ static void seam_setxattr(struct fz *fz)
 	c.flags = (int)in->flags;
 	c.xflags = in->setxattr_flags;
 	fz_call_run(&c);
+}
+
+/* A message that is cut short: said to whoever waits for its answer. */
+static void refuse(const struct fuse_in_header *h, int fd)
+{
+	const struct fuse_out_header out = {
+		.len = sizeof(out),
+		.error = -EINVAL,
+		.unique = h->unique,
+	};
+
+	log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
+	if (fz_proto_has_reply(h->opcode) && write(fd, &out, sizeof(out)) < 0)
+		log_debug("reply to opcode %u: %s", h->opcode, strerror(errno));
 }
 
 void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
@@ -108,12 +122,20 @@ void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
 	}
 	fz_rx.hdr = h;
 	fz_rx.fd = fd;
+	if (!fz_proto_ok(h)) {
+		refuse(h, fd);
+		fz_rx.hdr = NULL;
+		return;
+	}
 	switch (h->opcode) {
 	case FUSE_INTERRUPT:
 		/*
 		 * Like any disk file system: a request that was read is carried out. EINTR
 		 * from a regular file breaks programs that trust it never to happen.
 		 */
+		break;
+	case FUSE_NOTIFY_REPLY:
+		/* The answer to a question that we never ask; libfuse would leak the request. */
 		break;
 	case FUSE_SETXATTR:
 		seam_setxattr(fz);

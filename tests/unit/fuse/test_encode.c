@@ -180,6 +180,49 @@ START_TEST(test_buffers)
 }
 END_TEST
 
+/* A message of an opcode with these bytes behind its header. */
+static bool shape_ok(uint32_t opcode, const void *args, size_t len)
+{
+	struct fuse_in_header *h = malloc(sizeof(*h) + len);
+	bool ok;
+
+	ck_assert_ptr_nonnull(h);
+	*h = (struct fuse_in_header){ .len = (uint32_t)(sizeof(*h) + len), .opcode = opcode };
+	if (len)
+		memcpy(h + 1, args, len);
+	ok = fz_proto_ok(h);
+	free(h);
+	return ok;
+}
+
+/* What is cut short anywhere is refused; what is whole is not. */
+START_TEST(test_shapes)
+{
+	const struct { struct fuse_rename2_in in; char names[4]; } rename2 = { .names = "a\0b" };
+	struct { struct fuse_write_in in; char data[10]; } w = { .in = { .size = 10 } };
+	struct { struct fuse_batch_forget_in in; struct fuse_forget_one one[2]; } f = {
+		.in = { .count = 2 } };
+
+	for (size_t n = 0; n < sizeof(rename2.in) + 4; n++)
+		ck_assert(!shape_ok(FUSE_RENAME2, &rename2, n));
+	ck_assert(shape_ok(FUSE_RENAME2, &rename2, sizeof(rename2.in) + 4));
+	ck_assert(!shape_ok(FUSE_WRITE, &w, sizeof(w.in) + 9));
+	ck_assert(shape_ok(FUSE_WRITE, &w, sizeof(w.in) + 10));
+	w.in.size = UINT32_MAX;
+	ck_assert(!shape_ok(FUSE_WRITE, &w, sizeof(w.in) + 10));
+	ck_assert(shape_ok(FUSE_BATCH_FORGET, &f, sizeof(f)));
+	f.in.count = 3;
+	ck_assert(!shape_ok(FUSE_BATCH_FORGET, &f, sizeof(f)));
+	f.in.count = 1u << 28; /* times 16 is 0 in 32 bits */
+	ck_assert(!shape_ok(FUSE_BATCH_FORGET, &f, sizeof(f)));
+	ck_assert(!shape_ok(FUSE_LOOKUP, "name", 4));
+	ck_assert(shape_ok(FUSE_LOOKUP, "name", 5));
+	/* No arguments, or an opcode we do not know: not ours to judge. */
+	ck_assert(shape_ok(FUSE_READLINK, NULL, 0));
+	ck_assert(shape_ok(0xdeadbeef, NULL, 0));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fuse-encode");
@@ -192,6 +235,7 @@ int main(void)
 	tcase_add_test(t, test_setattr);
 	tcase_add_test(t, test_init);
 	tcase_add_test(t, test_buffers);
+	tcase_add_test(t, test_shapes);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
