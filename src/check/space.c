@@ -79,6 +79,9 @@ bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, en
 	while (start < end) {
 		struct chk_range *r = range_after(c, start);
 		const uint64_t room_end = r ? MIN(end, MAX(r->start, start)) : end;
+		/* Filling the room before r may merge it away. */
+		const uint64_t r_end = r ? r->end : end;
+		const enum chk_use r_use = r ? r->use : use;
 
 		if (room_end > start)
 			range_insert(c, use, start, room_end);
@@ -87,9 +90,9 @@ bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, en
 			break;
 		/* r covers start: skip what it holds, it keeps its use. */
 		if (clear)
-			*other = r->use;
+			*other = r_use;
 		clear = false;
-		start = r->end;
+		start = r_end;
 	}
 	return clear;
 }
