@@ -269,11 +269,16 @@ int fs_mount(struct bd *bd, const struct fs_mount_opts *opts, struct fs **out, s
 int fs_unmount(struct fs *fs)
 {
 	struct bd *bd = fs->bd;
+	uint64_t left, dirty;
 	int err = 0, ret;
 
 	fs_bg_stop(fs);
 	if (!fs_is_readonly(fs)) {
 		err = fs_quiesce(fs);
+		/* Pages that damage kept from getting a place: their files heard of it, we did not. */
+		icache_counts(fs, &left, &dirty);
+		if (!err && left)
+			err = -EIO;
 		/* What can not be written now never will be: let the inodes go without. */
 		if (err)
 			fs_shutdown(fs, "unmount could not write everything");
