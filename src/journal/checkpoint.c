@@ -209,7 +209,7 @@ int jnl_checkpoint(struct jnl *j)
 	err = jnl_commit_wait(j, jnl_running_tid(j), NULL);
 	if (err)
 		return err;
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	tid = atomic_load(&j->committed_tid);
 	j->ckpt_req = MAX(j->ckpt_req, tid);
 	while (j->tail_tid <= tid) {

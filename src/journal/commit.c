@@ -453,7 +453,7 @@ int jnl_commit_wait(struct jnl *j, jnl_tid_t tid, bool *flushed)
 	 */
 	lk_virtual_acquire(LK_TRANS, "jnl_commit_wait");
 	lk_virtual_release(LK_TRANS, "jnl_commit_wait");
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	flushes = j->flush_started;
 	assert(tid <= j->running->tid);
 	while (atomic_load(&j->committed_tid) < tid) {
@@ -485,7 +485,7 @@ void jnl_commit_async(struct jnl *j, jnl_tid_t tid)
 {
 	if (j->readonly)
 		return;
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	/* Nothing to commit yet: do not make the next change a commit of its own. */
 	if (j->commit_req < tid && !(tid == j->running->tid && jnl_trans_empty(j->running))) {
 		j->commit_req = tid;

@@ -39,8 +39,7 @@ static int join(struct jnl *j, struct jnl_handle *h, unsigned credits, unsigned 
 	bool short_of_log;
 	int err = 0;
 
-	lk_lock(&j->lock);
-	jnl_assert_state(j);
+	jnl_enter(j);
 	for (;;) {
 		if (jnl_aborted(j)) {
 			err = -EROFS;
@@ -103,7 +102,7 @@ int jnl_extend(struct jnl_handle *h, unsigned credits)
 	bool short_of_log;
 	int err = -EAGAIN;
 
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	if (may_join(j, t, credits, &short_of_log)) {
 		t->credits_out += credits;
 		t->revokes_out += credits;
@@ -136,8 +135,7 @@ jnl_tid_t jnl_stop(struct jnl_handle *h)
 	struct jnl_trans *t = h->trans;
 	jnl_tid_t tid = t->tid;
 
-	lk_lock(&j->lock);
-	jnl_assert_state(j);
+	jnl_enter(j);
 	assert(t == j->running && t->nr_handles > 0);
 	assert(t->credits_out >= h->credits_left && t->revokes_out >= h->revokes_left);
 	t->credits_out -= h->credits_left;
@@ -234,7 +232,7 @@ static void log_buf(struct jnl_handle *h, struct buf *b)
 		jnl_abort(j, -ENOMEM, "no memory for a block image");
 		return;
 	}
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	assert(t == j->running && t->state <= JNL_T_LOCKED);
 	if (atomic_load(&b->jnl_tid) != t->tid) {
 		img->trans = t;
@@ -288,7 +286,7 @@ void jnl_forget(struct jnl_handle *h, uint64_t mblk)
 	}
 	r->mblk = mblk;
 	r->buf = buf_find(j->bc, mblk);
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	assert(t == j->running && t->state <= JNL_T_LOCKED);
 	if (r->buf && atomic_load(&r->buf->jnl_tid) == t->tid) {
 		img = r->buf->jnl_run;
@@ -316,7 +314,7 @@ void jnl_on_commit(struct jnl_handle *h, struct jnl_commit_cb *cb)
 {
 	struct jnl *j = h->j;
 
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	cds_list_add_tail(&cb->list, &h->trans->cbs);
 	mark_changed(j, h->trans);
 	lk_unlock(&j->lock);

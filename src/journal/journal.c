@@ -1,35 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transactions: the journal as a whole. docs/JOURNAL.md tells the story and numbers
- * the invariants J1..; this is the map of the code.
- *
- * A transaction; arrows name the function that takes them:
- *
- *    trans_new          run_commit            run_commit            publish
- *   ---------> RUNNING -----------> LOCKED ---------------> LOGGING -------> COMMITTED
- *                 |                   | (all handles closed,    |                | ckpt: every
- *                 | discard (abort)   |  images copied)         | abort          | image is in
- *                 v                   v                         v                v its place
- *               freed               freed                     freed            freed
- *
- * RUNNING    handles join; at most one. jnl.running.
- * LOCKED     no handle joins; its handles end. Still jnl.running.
- * LOGGING    a new transaction runs; our images are copies that nobody changes.
- *            jnl.committing; it has its place in the ring.
- * COMMITTED  replay would find it. On jnl.committed until the durable tail passes it.
- *
- * A block, seen from the journal (img = struct jnl_img):
- *
- *              jnl_get_write             publish               checkpoint
- *   (clean) -----------------> logged ----------> committed ------------> (clean)
- *      ^                        |  ^ in running     |   ^ jnl_ckpt          ^
- *      |   jnl_forget           |  |                |   | publish of a      |
- *      '------------------------'  '----------------'   | newer image;      |
- *                                    jnl_get_write      '-- or of a revoke -'
- *
- * A block may be committed and logged at once: two images. The committed one is a copy
- * of its own, so a checkpoint never has to care what the running transaction does to
- * the buffer, and a block that is in every transaction cannot hold the tail back.
+ * Transactions: the journal as a whole. docs/JOURNAL.md tells the story, draws the states of a
+ * transaction and of a block with the functions between them, and numbers the invariants J1...
  */
 #include <stdlib.h>
 #include <string.h>
@@ -407,7 +379,7 @@ jnl_tid_t jnl_running_tid(struct jnl *j)
 
 	if (j->readonly)
 		return 0;
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	tid = j->running->tid;
 	lk_unlock(&j->lock);
 	return tid;
@@ -420,7 +392,7 @@ bool jnl_tid_committed(struct jnl *j, jnl_tid_t tid)
 
 void jnl_get_stats(struct jnl *j, struct jnl_stats *st)
 {
-	lk_lock(&j->lock);
+	jnl_enter(j);
 	*st = j->stats;
 	st->log_blocks = j->ring_len;
 	st->log_free = j->ring_len - j->used;

@@ -162,6 +162,12 @@ void jnl_img_free(struct jnl *j, struct jnl_img *img);
 void jnl_free_images(struct jnl *j, struct cds_list_head *imgs);
 void jnl_run_callbacks(struct jnl_trans *t, int err);
 void jnl_assert_state(const struct jnl *j);
+/* Every entry from outside that takes the lock takes it so. */
+static inline void jnl_enter(struct jnl *j)
+{
+	lk_lock(&j->lock);
+	jnl_assert_state(j);
+}
 int jnl_err(const struct jnl *j);
 /* handle.c */
 struct jnl_img *jnl_img_new(struct jnl *j, struct buf *b);

@@ -46,6 +46,24 @@ def read(root, path):
         return []
 
 
+def invariants(root, files):
+    """docs/JOURNAL.md: each numbered invariant names tests that exist, and tests that name it."""
+    tests = "\n".join("\n".join(read(root, f)) for f in files if f.startswith("tests/unit/journal/"))
+    known = re.findall(r"^START_TEST\((\w+)\)", tests, re.M)
+    bad, seen = [], 0
+    for line in read(root, "docs/JOURNAL.md"):
+        row = re.match(r"\| (J\d+) \|.*\|(.*)\|$", line)
+        if not row:
+            continue
+        seen += 1
+        for name in re.findall(r"`(test_\w+\*?)`", row[2]):
+            if not any(re.fullmatch(name.replace("*", ".*"), k) for k in known):
+                bad.append(f"{row[1]}: no {name}")
+        if not re.search(rf"\b{row[1]}\b", tests):
+            bad.append(f"{row[1]}: no test in tests/unit/journal carries its number")
+    return bad or ([] if seen else ["no invariants found"])
+
+
 def function_sizes(path, lines):
     start, bad = None, []
     for i, line in enumerate(lines, 1):
@@ -92,6 +110,7 @@ def main():
                 if ref not in known and not any(k.startswith(ref + "/") for k in known):
                     bad.append(f"{f}:{i}: names {ref}, which does not exist")
     report("documents name only what exists", bad)
+    report("invariants of the journal have tests, and tests their numbers", invariants(root, files))
     print(f"1..{number}")
     return failed != 0
 

@@ -102,6 +102,7 @@ START_TEST(test_checkpoint_writes_committed_image)
 }
 END_TEST
 
+/* J8: what does not fit beside the worst case of what is there goes into the next transaction. */
 START_TEST(test_credits)
 {
 	struct jnl_handle *h, *h2;
@@ -296,7 +297,7 @@ static void abort_seen(void *arg, int err)
 	atomic_fetch_add((_Atomic int *)arg, err);
 }
 
-/* J8: a failed log write stops everything; waiters hear of it; nothing is half done. */
+/* J11: a failed log write stops everything; waiters hear of it; nothing is half done. */
 START_TEST(test_abort_on_log_error)
 {
 	struct bd_fault_rule rule = {
@@ -332,6 +333,7 @@ START_TEST(test_abort_on_log_error)
 }
 END_TEST
 
+/* J11: so does a failed write to its place. */
 START_TEST(test_abort_on_checkpoint_error)
 {
 	struct bd_fault_rule rule = {
@@ -382,7 +384,7 @@ START_TEST(test_bad_block_stops_commit)
 }
 END_TEST
 
-/* An open handle ends normally after an abort, and is not committed. */
+/* J11: an open handle ends normally after an abort, and is not committed. */
 START_TEST(test_abort_with_open_handle)
 {
 	struct jnl_handle *h;
