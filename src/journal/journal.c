@@ -97,13 +97,18 @@ void jnl_trans_free(struct jnl *j, struct jnl_trans *t)
 	struct jnl_img *img;
 
 	assert(t->nr_handles == 0 && cds_list_empty(&t->cbs));
-	/* The buffers outlive this journal: no pointer of ours may stay in them. */
+	/*
+	 * The buffers outlive this journal: no pointer of ours may stay in them. After an abort
+	 * the checkpoint may still be at older images of the same buffers.
+	 */
+	lk_lock(&j->lock);
 	cds_list_for_each_entry(img, &t->imgs, list) {
 		if (atomic_load(&img->buf->jnl_tid) == t->tid)
 			atomic_store(&img->buf->jnl_tid, 0);
 		if (img->buf->jnl_ckpt == img)
 			img->buf->jnl_ckpt = NULL;
 	}
+	lk_unlock(&j->lock);
 	jnl_free_images(j, &t->imgs);
 	RB_FOREACH_SAFE(r, jnl_revokes, &t->revokes, n) {
 		RB_REMOVE(jnl_revokes, &t->revokes, r);
@@ -309,7 +314,10 @@ int jnl_close(struct jnl *j)
 	int err = 0;
 
 	if (!j->readonly) {
+		/* A commit that its timer started may be switching transactions just now. */
+		jnl_enter(j);
 		assert(j->running->nr_handles == 0);
+		lk_unlock(&j->lock);
 		err = jnl_checkpoint(j);
 		stop_threads(j);
 		if (!err)
