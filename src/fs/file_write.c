@@ -108,17 +108,20 @@ static int64_t buffered_locked(struct write_req *w)
 	err = write_checks(w);
 	if (err)
 		return err == 1 ? 0 : err;
+	/*
+	 * Direct writes in flight may still move the end of file. And a folio that is filled from
+	 * the device now and dirtied would bring back what they replace: a kernel that caches pages
+	 * sends those beside a direct write at any time, and one block or folio holds several.
+	 */
+	if (w->nowait && atomic_load(&ip->vfs.i_dio_count))
+		return -EAGAIN;
+	inode_dio_wait(&ip->vfs);
 	err = fs_inline_prepare(ip, w->iocb->ki_pos + w->from->count, w->ctx_flags);
 	if (err)
 		return err;
 	size = i_size_read(&ip->vfs);
-	if (w->iocb->ki_pos > size) {
-		/* Direct writes in flight may still move the end of file. */
-		if (w->nowait)
-			return -EAGAIN;
-		inode_dio_wait(&ip->vfs);
-		size = i_size_read(&ip->vfs);
-	}
+	if (w->nowait && w->iocb->ki_pos > size)
+		return -EAGAIN;
 	if (w->iocb->ki_pos > size && !is_inline(ip)) {
 		err = zero_gap(w, size);
 		if (err)

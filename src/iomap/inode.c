@@ -55,6 +55,8 @@ void inode_dio_end(struct inode *inode)
 
 void inode_dio_wait(struct inode *inode)
 {
+	if (!atomic_load(&inode->i_dio_count))
+		return;
 	pthread_mutex_lock(&inode->i_dio_lock);
 	while (atomic_load(&inode->i_dio_count))
 		pthread_cond_wait(&inode->i_dio_wait, &inode->i_dio_lock);

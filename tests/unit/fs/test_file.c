@@ -521,6 +521,82 @@ START_TEST(stalled_device)
 }
 END_TEST
 
+/* ---- A direct write on its way ----------------------------------------------------------- */
+
+struct flying {
+	struct kiocb iocb;
+	struct iov_iter from;
+	struct iovec iov;
+	_Atomic int64_t ret;
+};
+
+static void landed(struct kiocb *iocb, int64_t ret)
+{
+	atomic_store(&container_of(iocb, struct flying, iocb)->ret, ret);
+}
+
+struct page_write {
+	struct filefs *f;
+	struct fs_inode *ip;
+	const void *data;
+};
+
+static void *write_page(void *arg)
+{
+	struct page_write *w = arg;
+
+	ck_assert_int_eq(filefs_pwrite(w->f, w->ip, w->data, 4096, 4096, 0), 4096);
+	return NULL;
+}
+
+/*
+ * Cached data for the other half of a block, or of a folio, that a direct write is on its way
+ * to. Taken at once it would be merged with what the device holds now, and be written back over
+ * what the direct write brings. A kernel that caches pages sends such writes at any moment.
+ */
+START_TEST(cached_write_beside_direct)
+{
+	static _Alignas(65536) uint8_t old[65536], direct[4096], cached[4096], got[65536];
+	struct flying fly = { .iov = { direct, sizeof(direct) }, .ret = INT64_MIN };
+	struct page_write pw;
+	struct bd *fault;
+	struct filefs f;
+	pthread_t thread;
+
+	filefs_fill(old, sizeof(old), 1);
+	filefs_fill(direct, sizeof(direct), 2);
+	filefs_fill(cached, sizeof(cached), 3);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0);
+	filefs_umount(&f);
+	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
+	f.top = fault;
+	filefs_mount(&f);
+	pw = (struct page_write){ &f, filefs_create(&f, "b"), cached };
+	ck_assert_int_eq(filefs_pwrite(&f, pw.ip, old, sizeof(old), 0, 0), sizeof(old));
+	ck_assert_int_eq(filefs_sync_file(&f, pw.ip, false), 0);
+	bd_fault_stall(fault, true);
+	fly.iocb = (struct kiocb){ .ki_inode = fs_vfs_inode(pw.ip), .ki_flags = IOCB_DIRECT,
+				   .ki_complete = landed };
+	iov_iter_init(&fly.from, &fly.iov, 1, sizeof(direct));
+	ck_assert_int_eq(fs_write_iter(&f.ctx, &fly.iocb, &fly.from, false), -EIOCBQUEUED);
+	ck_assert_int_eq(filefs_pwrite(&f, pw.ip, cached, 4096, 4096, IOCB_NOWAIT), -EAGAIN);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_page, &pw), 0);
+	bd_fault_stall(fault, false);
+	pthread_join(thread, NULL);
+	while (atomic_load(&fly.ret) == INT64_MIN)
+		usleep(100);
+	ck_assert_int_eq(atomic_load(&fly.ret), 4096);
+	ck_assert_int_eq(filefs_sync_file(&f, pw.ip, false), 0);
+	filefs_drop_caches(&f);
+	memcpy(old, direct, 4096);
+	memcpy(old + 4096, cached, 4096);
+	ck_assert_int_eq(filefs_pread(&f, pw.ip, got, sizeof(got), 0, 0), sizeof(got));
+	ck_assert_mem_eq(got, old, sizeof(old));
+	fs_iput(pw.ip);
+	filefs_end(&f);
+}
+END_TEST
+
 /* A device that fails writes: told once by each handle, nothing stays promised. */
 START_TEST(write_error_is_told_once)
 {
@@ -662,6 +738,7 @@ int main(void)
 	tcase_add_loop_test(t, copy_range_is_sparse, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, privileges_and_pins, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, stalled_device, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, cached_write_beside_direct, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, write_error_is_told_once, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, page_writes_come_short, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, failed_shrink_owes_nothing, 0, NR_SHIFTS);
