@@ -87,6 +87,9 @@ static inline le64_t le64_make(uint64_t x)
 #define OD_AG_MMP_MBLK   1
 #define OD_AG_HDR_MBLK   2
 #define OD_AG_MAX        4096
+/* Groups are powers of two in bytes; where group 1 may start is where its superblock is looked for. */
+#define OD_AG_SHIFT_MIN  20
+#define OD_AG_SHIFT_MAX  54
 #define OD_DEV_SIZE_MIN  (16ull << 20)
 #define OD_DEV_SIZE_MAX  (1ull << 60)
 

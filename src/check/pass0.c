@@ -5,10 +5,6 @@
 
 #include "chk.h"
 
-/* Groups made by mkfs start at powers of two: where to look for a copy of a lost superblock. */
-#define COPY_SHIFT_MIN 20
-#define COPY_SHIFT_MAX 52
-
 static bool has_our_magic(const void *block)
 {
 	const struct od_sb *d = block;
@@ -20,7 +16,7 @@ static bool has_our_magic(const void *block)
 /* The copy of group 1, at whichever size groups may have. */
 static bool find_copy(struct chk *c, void *block, uint64_t *at)
 {
-	for (unsigned shift = COPY_SHIFT_MIN; shift <= COPY_SHIFT_MAX; shift++) {
+	for (unsigned shift = OD_AG_SHIFT_MIN; shift <= OD_AG_SHIFT_MAX; shift++) {
 		*at = 1ull << shift;
 		if (*at > c->bd->info.size || c->bd->info.size - *at < OD_MBLK_SIZE)
 			return false;

@@ -5,9 +5,6 @@
 
 #include "super.h"
 
-/* Group sizes tried when the first superblock tells nothing: powers of two. */
-#define PROBE_AG_SHIFT_MIN 20
-#define PROBE_AG_SHIFT_MAX 44
 /* Superblocks changed in one transaction. */
 #define TUNE_BATCH 64u
 
@@ -23,7 +20,7 @@ void fs_error_set(struct fs_error *err, const char *fmt, ...)
 /* The copy of group 1, wherever it may be. 0, or -ENOENT. */
 static int probe_copies(struct bd *bd, void *block, struct sb_info *out, uint64_t *at)
 {
-	for (unsigned shift = PROBE_AG_SHIFT_MIN; shift <= PROBE_AG_SHIFT_MAX; shift++) {
+	for (unsigned shift = OD_AG_SHIFT_MIN; shift <= OD_AG_SHIFT_MAX; shift++) {
 		struct sb_info sb;
 		uint64_t pos = 1ull << shift;
 

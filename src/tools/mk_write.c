@@ -208,14 +208,40 @@ out_free:
 }
 
 /*
- * Whatever was there must not be found any more, by us or by anybody. The old superblock
- * goes alone: behind the flush nothing can pass for the old file system with a piece missing.
+ * The superblock of an older file system's group 1, wherever that was: it is what a mount falls
+ * back to when the first one is gone, and its group may lie where this run comes late.
+ */
+static int wipe_copies(struct bd *bd)
+{
+	struct od_hdr *hdr = aligned_alloc(OD_MBLK_SIZE, OD_MBLK_SIZE);
+	int err = hdr ? 0 : -ENOMEM;
+
+	for (unsigned shift = OD_AG_SHIFT_MIN; shift <= OD_AG_SHIFT_MAX && !err; shift++) {
+		const uint64_t at = 1ull << shift;
+
+		if (at + OD_MBLK_SIZE > bd->info.size)
+			break;
+		/* What cannot be read is no copy either. */
+		if (!bd_read(bd, at, hdr, OD_MBLK_SIZE) && le32_get(hdr->magic) == OD_MAGIC_SB &&
+		    le64_get(hdr->owner) == 1)
+			err = bd_write_zeroes(bd, at, OD_MBLK_SIZE);
+	}
+	free(hdr);
+	return err;
+}
+
+/*
+ * Whatever was there must not be found any more, by us or by anybody. The old superblock goes
+ * alone, behind its copies and before the rest: at any moment the old file system is there
+ * with all its pieces, or not to be found.
  */
 static int wipe_old(struct bd *bd, const struct mk_params *p)
 {
 	const uint64_t end = ROUND_DOWN(bd->info.size, (uint64_t)OD_MBLK_SIZE);
-	int err = bd_write_zeroes(bd, 0, OD_MBLK_SIZE);
+	int err = wipe_copies(bd);
 
+	if (!err)
+		err = bd_write_zeroes(bd, 0, OD_MBLK_SIZE);
 	if (!err)
 		err = bd_flush(bd);
 	if (!err)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "iomapfs/check.h"
+#include "iomapfs/fs.h"
 #include "iomapfs/journal.h"
 #include "iomapfs/util.h"
 #include "mk.h"
@@ -97,15 +98,17 @@ START_TEST(order_of_writes)
 {
 	const struct bd_trace_rec *recs;
 	struct bd *mem, *bd;
-	size_t n;
+	size_t n, first = 0;
 
 	ck_assert_int_eq(bd_mem_create(32 * MIB, 512, &mem), 0);
 	ck_assert_int_eq(bd_trace_create(mem, NULL, &bd), 0);
 	ck_assert_int_eq(mk_default(bd, 12), 0);
 	n = bd_trace_get(bd, &recs);
 	ck_assert_uint_gt(n, 6);
-	ck_assert_uint_eq(recs[0].offset, 0);
-	ck_assert_int_ne(recs[0].op, BD_READ);
+	while (recs[first].op == BD_READ)
+		first++;
+	ck_assert_uint_eq(recs[first].offset, 0);
+	ck_assert_int_eq(recs[first + 1].op, BD_FLUSH);
 	ck_assert_int_eq(recs[n - 3].op, BD_FLUSH);
 	ck_assert_int_eq(recs[n - 2].op, BD_WRITE);
 	ck_assert_uint_eq(recs[n - 2].offset, 0);
@@ -116,17 +119,31 @@ START_TEST(order_of_writes)
 }
 END_TEST
 
+/*
+ * Without a superblock nothing is mounted: not what a copy tells of the old file system, nor
+ * what the copies of the new one, which come before the first, tell of one that is half made.
+ */
+static void refused(struct bd *mem, uint64_t cut)
+{
+	struct fs_mount_opts opts = { 0 };
+	struct fs_error e = { "" };
+	struct fs *fs;
+	int err = fs_mount(mem, &opts, &fs, &e);
+
+	ck_assert_msg(err == -EMEDIUMTYPE || err == -EFSCORRUPTED, "cut %u: mount gave %d %s", (unsigned)cut, err, e.text);
+}
+
 /* Power fails after any write of a second mkfs: never a mixture that looks sound. */
 START_TEST(cut_anywhere)
 {
 	for (uint64_t cut = 1; ; cut++) {
-		const struct chk_opts opts = { .readonly = true };
+		const struct chk_opts opts = { .readonly = true, .out = stdout };
 		struct chk_result res;
 		struct bd *mem, *bd;
 		struct sb_info sb;
 		int err;
 
-		ck_assert_int_eq(bd_mem_create(16 * MIB, 512, &mem), 0);
+		ck_assert_int_eq(bd_mem_create(72 * MIB, 512, &mem), 0);
 		ck_assert_int_eq(mk_default(mem, 12), 0);
 		ck_assert_int_eq(bd_crash_create(mem, &bd), 0);
 		bd_crash_arm(bd, cut, cut);
@@ -135,10 +152,12 @@ START_TEST(cut_anywhere)
 		if (err) {
 			const char *bad = od_sb_decode(bd_mem_base(mem), 0, 0, &sb);
 
-			/* A sound superblock is the old one, of all of the old, or the new of the new. */
+			/* A sound superblock is the old one, of all of the old but a copy, or the new of the new. */
 			if (!bad) {
 				ck_assert_int_eq(chk_run(mem, &opts, &res), 0);
-				ck_assert_msg(res.found == 0, "cut %u", (unsigned)cut);
+				ck_assert_msg(res.found <= 1, "cut %u", (unsigned)cut);
+			} else {
+				refused(mem, cut);
 			}
 		} else {
 			check_clean(mem);
