@@ -196,13 +196,31 @@ static int make_all(struct fs *fs, struct fs_error *err)
 }
 
 /* Ends whatever make_all has made. */
+/*
+ * Nothing is dirty, or what is will never be written. An inode whose last write has just ended
+ * is held by its completion for a moment more.
+ */
+static void evict_all(struct fs *fs)
+{
+	const struct timespec moment = { .tv_nsec = 100000 };
+	uint64_t left, dirty;
+
+	for (unsigned tries = 0; tries < 100000; tries++) {
+		icache_shrink(fs, true);
+		icache_counts(fs, &left, &dirty);
+		if (!left)
+			break;
+		nanosleep(&moment, NULL);
+	}
+}
+
 static int end_all(struct fs *fs)
 {
 	int err = 0, ret;
 
 	fs_bg_stop(fs);
 	if (fs->icache) {
-		icache_shrink(fs, true);
+		evict_all(fs);
 		if (fs->bg_pool)
 			work_pool_drain(fs->bg_pool);
 	}
@@ -266,18 +284,26 @@ int fs_mount(struct bd *bd, const struct fs_mount_opts *opts, struct fs **out, s
 	return 0;
 }
 
+static void count_unwritten(struct fs_inode *ip, void *arg)
+{
+	lk_lock(&ip->extlock);
+	if (ip->delalloc_blocks || atomic_load(&ip->vfs.i_mapping.nr_dirty))
+		++*(uint64_t *)arg;
+	lk_unlock(&ip->extlock);
+}
+
 int fs_unmount(struct fs *fs)
 {
 	struct bd *bd = fs->bd;
-	uint64_t left, dirty;
+	uint64_t unwritten = 0;
 	int err = 0, ret;
 
 	fs_bg_stop(fs);
 	if (!fs_is_readonly(fs)) {
 		err = fs_quiesce(fs);
 		/* Pages that damage kept from getting a place: their files heard of it, we did not. */
-		icache_counts(fs, &left, &dirty);
-		if (!err && left)
+		icache_for_each(fs, count_unwritten, &unwritten);
+		if (!err && unwritten)
 			err = -EIO;
 		/* What can not be written now never will be: let the inodes go without. */
 		if (err)
