@@ -332,7 +332,10 @@ int ctl_tune(const struct ctl_opts *o, const char *path)
 		t.set |= IOMAPFS_TUNE_MMP;
 	}
 	err = path_ioctl(path, IOMAPFS_IOC_TUNE, &t);
-	return err ? ctl_fail(path, err) : CTL_OK;
+	if (err)
+		return ctl_fail(path, err);
+	/* What it is now. */
+	return o->json ? ctl_info(o, path) : CTL_OK;
 }
 
 int ctl_shutdown(const struct ctl_opts *o, const char *path)
@@ -340,5 +343,8 @@ int ctl_shutdown(const struct ctl_opts *o, const char *path)
 	struct iomapfs_ioc_shutdown s = {.flags = o->sync ? IOMAPFS_SHUTDOWN_SYNC : 0};
 	int err = path_ioctl(path, IOMAPFS_IOC_SHUTDOWN, &s);
 
-	return err ? ctl_fail(path, err) : CTL_OK;
+	if (err)
+		return ctl_fail(path, err);
+	return o->json ? ctl_print_json(json_pack("{s:b,s:b}", "shutdown", 1, "synced", o->sync)) :
+			 CTL_OK;
 }

@@ -88,5 +88,7 @@ int ctl_wait(const struct ctl_opts *o, const char *path)
 		}
 		nanosleep(&tick, NULL);
 	}
-	return held < 0 ? ctl_fail(path, -held) : CTL_OK;
+	if (held < 0)
+		return ctl_fail(path, -held);
+	return o->json ? ctl_print_json(json_pack("{s:s,s:b}", "source", path, "held", 0)) : CTL_OK;
 }

@@ -65,6 +65,10 @@ iomapctl tune --label newlabel "$mnt" && iomapctl info "$mnt" | grep -q newlabel
 ok $? "iomapctl tune changes the label"
 iomapctl trim "$mnt" >/dev/null
 ok $? "iomapctl trim"
+echo json >"$mnt/j"
+bad=0
+json() { iomapctl --json "$@" | python3 -c 'import json,sys; sys.exit(not json.load(sys.stdin))' || { echo "# $*"; bad=1; }; }
+json fiemap "$mnt/j"; json info "$mnt"; json stats "$mnt"; json trim "$mnt"; json tune --label newlabel "$mnt"
 
 # SIGTERM unmounts.
 pid=$(iomapctl info --json "$mnt" | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')
@@ -77,6 +81,9 @@ ok $? "and the mount"
 fsck_it
 iomapctl probe "$img" | grep -q 'LABEL="newlabel" TYPE="iomapfs"'
 ok $? "iomapctl probe finds type and label"
+json wait "$img"; json probe "$img"; json metadump -o "$tmp/dump" "$img"
+mount_it && json shutdown "$mnt" && umount_it
+ok $bad "every command of iomapctl speaks JSON"
 iomapctl probe --udev "$img" | grep -q '^ID_FS_TYPE=iomapfs$'
 ok $? "iomapctl probe --udev speaks udev"
 
