@@ -401,13 +401,46 @@ static const struct bd_ops uring_ops = {
 	.destroy = uring_destroy,
 };
 
+/*
+ * Requests of a ring are seen by no system call filter. Whoever may submit to this one, by
+ * whatever mistake, can do with it what is done here: read and write what is open already.
+ */
+static int restrict_ring(struct bd_uring *u)
+{
+	static const uint8_t ops[] = { IORING_OP_NOP,	     IORING_OP_READV,	    IORING_OP_WRITEV,
+				       IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC };
+	static const uint8_t calls[] = { IORING_REGISTER_BUFFERS, IORING_UNREGISTER_FILES };
+	struct io_uring_restriction res[ARRAY_SIZE(ops) + ARRAY_SIZE(calls) + 1] = {
+		{ .opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED,
+		  .sqe_flags = IOSQE_FIXED_FILE | IOSQE_IO_LINK },
+	};
+	unsigned n = 1;
+	int err;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++)
+		res[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_SQE_OP,
+							  .sqe_op = ops[i] };
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		res[n++] = (struct io_uring_restriction){ .opcode = IORING_RESTRICTION_REGISTER_OP,
+							  .register_op = calls[i] };
+	assert(n == ARRAY_SIZE(res));
+	/* liburing 2.3 declares functions for these two, but does not export them. */
+	err = io_uring_register((unsigned)u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, res, n);
+	if (!err)
+		err = io_uring_register((unsigned)u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+	return err;
+}
+
 static int start_ring(struct bd_uring *u)
 {
-	int err = io_uring_queue_init(RING_ENTRIES, &u->ring, IORING_SETUP_CLAMP);
+	int err = io_uring_queue_init(RING_ENTRIES, &u->ring,
+				      IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED);
 
 	if (err)
 		return err;
 	err = io_uring_register_files(&u->ring, &u->host.fd, 1);
+	if (!err)
+		err = restrict_ring(u);
 	if (!err)
 		err = -pthread_create(&u->reaper, NULL, reap, u);
 	if (err) {

@@ -2,6 +2,8 @@
 /* Backends and decorators: contents, limits, faults, and what a power cut leaves. */
 #include <check.h>
 #include <fcntl.h>
+#include <liburing.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -235,6 +237,39 @@ START_TEST(image_cut_short_is_an_error)
 }
 END_TEST
 
+/* The ring's descriptor among ours, or -1: no io_uring here. */
+static int ring_fd(void)
+{
+	char path[64], to[128];
+
+	for (int fd = 3; fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, to, sizeof(to) - 1);
+		to[n > 0 ? n : 0] = '\0';
+		if (strstr(to, "[io_uring]"))
+			return fd;
+	}
+	return -1;
+}
+
+/* What no request of ours needs is refused by the kernel, whoever asks. */
+START_TEST(ring_is_restricted)
+{
+	struct bd *bd;
+	int fd, no_fd = -1;
+
+	ck_assert_int_eq(bd_open(image, 0, &bd), 0);
+	fd = ring_fd();
+	/* Without its restrictions this would say EBADF. */
+	if (fd >= 0)
+		ck_assert_int_eq(io_uring_register((unsigned)fd, IORING_REGISTER_EVENTFD, &no_fd, 1),
+				 -EACCES);
+	bd_close(bd);
+}
+END_TEST
+
 START_TEST(trace_records)
 {
 	struct bd *mem = open_backend(0), *t;
@@ -372,6 +407,7 @@ int main(void)
 	tcase_add_test(tc, registered_memory);
 	tcase_add_test(tc, image_lock_excludes_second_writer);
 	tcase_add_test(tc, image_cut_short_is_an_error);
+	tcase_add_test(tc, ring_is_restricted);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("decorators");
 	tcase_add_test(tc, trace_records);
