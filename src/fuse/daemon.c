@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "mount_private.h"
+#include "sandbox.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -180,7 +181,7 @@ void fz_close_fs(struct fz *fz)
 
 struct signal_thread {
 	pthread_t thread;
-	struct fz *fz;
+	struct fz_detacher *detacher;
 	const char *target;
 };
 
@@ -203,8 +204,8 @@ static void *signal_main(void *arg)
 	end_signals(&set);
 	while (sigwait(&set, &sig) == 0 && sig != SIGUSR1) {
 		log_info("signal %d: unmounting %s", sig, t->target);
-		if (fz_target_detach(t->target) < 0)
-			log_err("%s: cannot detach", t->target);
+		if (fz_detacher_ask(t->detacher) < 0)
+			log_err("%s: cannot detach: unmount it with umount(8)", t->target);
 	}
 	return NULL;
 }
@@ -223,10 +224,50 @@ static void favour_ourselves(void)
 	}
 }
 
-static int serve(struct fz *fz, const struct fz_mount_request *r, int status_fd,
-		 struct fz_failure *f)
+/* Give up what serving does not need. Nothing is opened and no thread begins after this. */
+static int confine(const struct fz_mount_request *r, struct fz_failure *f)
 {
-	struct signal_thread st = {.fz = fz, .target = r->target};
+	const enum fz_sandbox mode = r->opts.sandbox;
+	const char *what;
+	int ret;
+
+	if (mode == FZ_SANDBOX_OFF)
+		return 0;
+	ret = fz_sandbox_enter(mode, &what);
+	if (ret < 0 && mode != FZ_SANDBOX_DEFAULT)
+		return fz_fail(f, FZ_EX_SYSTEM, "%s: sandbox: %s: %s; -o nosandbox goes without",
+			       r->target, what, strerror(-ret));
+	if (ret < 0)
+		log_warn("%s: sandbox: %s: %s: serving without", r->target, what, strerror(-ret));
+	return 0;
+}
+
+/* The terminal is the mount command's: from here on we speak in the system's log. */
+static void leave_terminal(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	openlog("iomapfs", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	log_set_sink(syslog_sink, NULL);
+	for (int fd = 0; null >= 0 && fd < 3; fd++)
+		dup2(null, fd);
+	if (null >= 0)
+		close(null);
+}
+
+static void tell_parent(int status_fd)
+{
+	struct fz_failure ok = {.code = FZ_EX_OK};
+
+	if (write(status_fd, &ok, sizeof(ok)) < 0)
+		log_warn("the mount command has gone: %s", strerror(errno));
+	close(status_fd);
+}
+
+static int serve(struct fz *fz, const struct fz_mount_request *r, struct fz_detacher *detacher,
+		 int status_fd, struct fz_failure *f)
+{
+	struct signal_thread st = {.detacher = detacher, .target = r->target};
 	int ret;
 
 	ret = fz_loop_serve_init(fz);
@@ -238,20 +279,12 @@ static int serve(struct fz *fz, const struct fz_mount_request *r, int status_fd,
 	ret = pthread_create(&st.thread, NULL, signal_main, &st);
 	if (ret)
 		log_warn("no thread for signals: unmount with umount(8)");
-	if (status_fd >= 0) {
-		struct fz_failure ok = {.code = FZ_EX_OK};
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		openlog("iomapfs", LOG_PID, LOG_DAEMON);
-		log_set_sink(syslog_sink, NULL);
-		for (int fd = 0; null >= 0 && fd < 3; fd++)
-			dup2(null, fd);
-		if (null >= 0)
-			close(null);
-		if (write(status_fd, &ok, sizeof(ok)) < 0)
-			log_warn("the mount command has gone: %s", strerror(errno));
-		close(status_fd);
-	}
+	if (status_fd >= 0)
+		leave_terminal();
+	if (confine(r, f) < 0)
+		fz_detacher_ask(detacher);
+	else if (status_fd >= 0)
+		tell_parent(status_fd);
 	fz_loop_join(fz->loop);
 	if (ret == 0) {
 		pthread_kill(st.thread, SIGUSR1);
@@ -273,20 +306,29 @@ static int mount_fs(struct fz *fz, struct fz_source *s, const struct fz_mount_re
 	return 0;
 }
 
-/* Everything, in the process that stays. Returns the exit code with *f filled in on failure. */
-static int run(const struct fz_mount_request *r, int status_fd, struct fz_failure *f)
+/*
+ * Where serving never began or ended in an error the mount is still there, and only the detacher
+ * may take it down. Our end goes first: nobody is left to answer the DESTROY that it waits for.
+ */
+static void session_end(struct fz *fz, struct fz_detacher *detacher)
+{
+	struct pollfd dev = {.fd = fz->dev_fd};
+	bool gone = poll(&dev, 1, 0) == 1 && (dev.revents & POLLERR);
+
+	if (gone)
+		fuse_session_unmount(fz->se); /* only frees */
+	fuse_session_destroy(fz->se);
+	if (!gone)
+		fz_detacher_ask(detacher);
+}
+
+/* Everything, in the process that stays; *f is filled in on failure. */
+static int run_mount(const struct fz_mount_request *r, struct fz_detacher *detacher, int status_fd,
+		     struct fz_failure *f)
 {
 	struct fz fz = {.dev_fd = -1, .opts = &r->opts, .cache = r->opts.cache, .owner = geteuid()};
 	struct fz_source src;
-	sigset_t set;
 
-	end_signals(&set);
-	sigaddset(&set, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	/* Request buffers of a megabyte come and go: keep them in the heap. */
-	mallopt(M_MMAP_THRESHOLD, 4 << 20);
-	mallopt(M_TRIM_THRESHOLD, 32 << 20);
-	fuse_set_log_func(libfuse_log);
 	if (fz_target_clear_dead(r->target, f) < 0 ||
 	    fz_source_open(&src, r->source, &r->opts, f) < 0)
 		return f->code;
@@ -298,18 +340,39 @@ static int run(const struct fz_mount_request *r, int status_fd, struct fz_failur
 	if (parts_create(&fz, f) == 0 && session_mount(&fz, &src, r, f) == 0) {
 		favour_ourselves();
 		fz_source_close(&src);
-		serve(&fz, r, status_fd, f);
+		serve(&fz, r, detacher, status_fd, f);
 	}
 	fz_source_close(&src);
 	fz_close_fs(&fz);
 	parts_destroy(&fz);
-	if (fz.se) {
-		/* Unmounts where serving never began or ended in an error; else only frees. */
-		fuse_session_unmount(fz.se);
-		fuse_session_destroy(fz.se);
-	}
+	if (fz.se)
+		session_end(&fz, detacher);
 	if (f->code == 0 && fz.unmount_error)
 		fz_fail(f, FZ_EX_FAIL, "%s: unmount: %s", r->target, strerror(-fz.unmount_error));
+	return f->code;
+}
+
+/* As above, with what it needs around it. Returns the exit code. */
+static int run(const struct fz_mount_request *r, int status_fd, struct fz_failure *f)
+{
+	struct fz_detacher detacher;
+	sigset_t set;
+	int ret;
+
+	end_signals(&set);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	ret = fz_detacher_start(&detacher, r->target, status_fd >= 0);
+	if (ret < 0) {
+		fz_fail(f, FZ_EX_SYSTEM, "cannot start a process: %s", strerror(-ret));
+		return f->code;
+	}
+	/* Request buffers of a megabyte come and go: keep them in the heap. */
+	mallopt(M_MMAP_THRESHOLD, 4 << 20);
+	mallopt(M_TRIM_THRESHOLD, 32 << 20);
+	fuse_set_log_func(libfuse_log);
+	run_mount(r, &detacher, status_fd, f);
+	fz_detacher_end(&detacher);
 	return f->code;
 }
 

@@ -60,6 +60,18 @@ void fz_source_close(struct fz_source *s);
 /* Wait until no daemon holds the source; -ETIMEDOUT. */
 int fz_source_wait(const char *path, unsigned timeout_ms);
 
+/* ---- Taking the mount down (detacher.c) ------------------------------------------------------ */
+
+/* A process that keeps the rights to do so when the daemon has none any more. */
+struct fz_detacher {
+	int fd;      /* -1: none */
+};
+/* Before the first thread and the first file. background: it shares no terminal. */
+int fz_detacher_start(struct fz_detacher *d, const char *target, bool background);
+/* Detach the target now, as fz_target_detach. */
+int fz_detacher_ask(struct fz_detacher *d);
+void fz_detacher_end(struct fz_detacher *d);
+
 /* ---- The daemon (daemon.c) ------------------------------------------------------------------ */
 
 struct fz_mount_request {

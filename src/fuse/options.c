@@ -236,6 +236,19 @@ static int opt_transport(struct parse *p)
 	return fail(p, "expected auto or loop");
 }
 
+static int opt_sandbox(struct parse *p)
+{
+	if (p->word[0] == 'n')
+		p->o->sandbox = FZ_SANDBOX_OFF;
+	else if (!p->value)
+		p->o->sandbox = FZ_SANDBOX_ON;
+	else if (!strcmp(p->value, "log"))
+		p->o->sandbox = FZ_SANDBOX_LOG;
+	else
+		return fail(p, "expected sandbox or sandbox=log");
+	return 0;
+}
+
 /* arg: no value allowed, one required, or either. */
 enum arg { ARG_NONE, ARG_NEEDED, ARG_ANY };
 
@@ -304,6 +317,8 @@ static const struct opt_row {
 	{"discard", ARG_NONE, opt_discard},
 	{"nodiscard", ARG_NONE, opt_discard},
 	{"transport", ARG_NEEDED, opt_transport},
+	{"sandbox", ARG_ANY, opt_sandbox},
+	{"nosandbox", ARG_NONE, opt_sandbox},
 };
 
 static int apply_word(struct fz_options *o, char *word, char *err, size_t err_size)

@@ -10,6 +10,8 @@
 #include "iomapfs/fs.h"
 
 enum fz_kernel_cache { FZ_CACHE_THROUGH, FZ_CACHE_WRITEBACK, FZ_CACHE_NONE };
+/* DEFAULT: as far as this machine allows; ON: or no mount; LOG: refused calls fail instead of killing. */
+enum fz_sandbox { FZ_SANDBOX_DEFAULT, FZ_SANDBOX_ON, FZ_SANDBOX_LOG, FZ_SANDBOX_OFF };
 enum fz_tristate { FZ_DEFAULT, FZ_OFF, FZ_ON };
 
 struct fz_options {
@@ -17,6 +19,7 @@ struct fz_options {
 	enum fz_kernel_cache cache;
 	enum fz_tristate suid, dev;    /* FZ_DEFAULT: on for root, off for others */
 	enum fz_tristate exec;         /* FZ_DEFAULT: on */
+	enum fz_sandbox sandbox;
 	bool sync, dirsync;
 	bool allow_other;              /* implied for root */
 	bool remount;
