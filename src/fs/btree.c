@@ -95,7 +95,44 @@ void bt_gap_close(const struct btree *t, struct buf *b, unsigned i, unsigned n)
 	bt_set_nrecs(b, nr - n);
 }
 
-int bt_node_read(struct btree *t, uint64_t mblk, unsigned level, unsigned flags, struct buf **out)
+/*
+ * Are the keys of b, child i of the path's node at lvl, between the separators on both sides of
+ * it? The nearest ancestors that have one decide. Intervals of different places never overlap
+ * and no node is empty, so a node that an image names twice fits in one place only, and
+ * whoever walks on from the last key found comes to an end.
+ */
+static bool in_bounds(const struct btree *t, const struct bt_path *p, unsigned lvl, unsigned i,
+		      const struct buf *b)
+{
+	const struct bt_key first = bt_key_at(t, b, 0), last = bt_key_at(t, b, bt_nrecs(b) - 1);
+	bool low = false, high = false;
+
+	for (unsigned at = i; lvl < p->nr && !(low && high); at = ++lvl < p->nr ? p->l[lvl].idx : 0) {
+		const struct buf *up = p->l[lvl].b;
+
+		if (!low && at > 0) {
+			low = true;
+			if (bt_key_cmp(first, bt_key_at(t, up, at)) < 0)
+				return false;
+		}
+		if (!high && at + 1 < bt_nrecs(up)) {
+			high = true;
+			if (bt_key_cmp(last, bt_key_at(t, up, at + 1)) >= 0)
+				return false;
+		}
+	}
+	return true;
+}
+
+static int node_bad(struct btree *t, uint64_t mblk, const char *test)
+{
+	log_err("corruption in %s tree of %llu, block %llu: %s", bt_geom(t)->name,
+		(unsigned long long)t->owner, (unsigned long long)mblk, test);
+	return -EFSCORRUPTED;
+}
+
+/* Read and check a node: right type, right level (so that no image can lead us in circles). */
+static int node_read(struct btree *t, uint64_t mblk, unsigned level, unsigned flags, struct buf **out)
 {
 	struct buf *b;
 	const char *test = NULL;
@@ -110,13 +147,25 @@ int bt_node_read(struct btree *t, uint64_t mblk, unsigned level, unsigned flags,
 	else if (bt_nrecs(b) == 0 || bt_nrecs(b) > bt_max(t, level))
 		test = "bad-nrecs";
 	if (test) {
-		log_err("corruption in %s tree of %llu, block %llu: %s", bt_geom(t)->name,
-			(unsigned long long)t->owner, (unsigned long long)mblk, test);
 		buf_put(b);
-		return -EFSCORRUPTED;
+		return node_bad(t, mblk, test);
 	}
 	*out = b;
 	return 0;
+}
+
+int bt_child_read(struct btree *t, const struct bt_path *p, unsigned lvl, unsigned i, unsigned flags,
+		  struct buf **out)
+{
+	const uint64_t mblk = bt_child_at(t, p->l[lvl].b, i);
+	int err = node_read(t, mblk, lvl - 1, flags, out);
+
+	if (!err && !in_bounds(t, p, lvl, i, *out)) {
+		buf_put(*out);
+		*out = NULL;
+		err = node_bad(t, mblk, "keys-out-of-bounds");
+	}
+	return err;
 }
 
 void bt_path_put(struct bt_path *p)
@@ -151,7 +200,7 @@ static int path_descend(struct btree *t, struct bt_path *p, unsigned from, enum 
 		p->l[lvl].idx = i;
 		if (lvl == 0)
 			return 0;
-		err = bt_node_read(t, bt_child_at(t, b, i), lvl - 1, flags, &p->l[lvl - 1].b);
+		err = bt_child_read(t, p, lvl, i, flags, &p->l[lvl - 1].b);
 		if (err)
 			return err;
 	}
@@ -170,7 +219,7 @@ static int path_start(struct btree *t, unsigned flags, struct bt_path *p)
 			(unsigned long long)t->owner);
 		return -EFSCORRUPTED;
 	}
-	err = bt_node_read(t, t->root->mblk, lvl, flags, &p->l[lvl].b);
+	err = node_read(t, t->root->mblk, lvl, flags, &p->l[lvl].b);
 	if (err)
 		return err;
 	p->nr = lvl + 1;
@@ -214,8 +263,7 @@ int bt_path_step(struct btree *t, struct bt_path *p, int dir, unsigned flags)
 		p->l[i].b = NULL;
 	}
 	p->l[lvl].idx += dir > 0 ? 1u : -1u;
-	err = bt_node_read(t, bt_child_at(t, p->l[lvl].b, p->l[lvl].idx), lvl - 1, flags,
-			   &p->l[lvl - 1].b);
+	err = bt_child_read(t, p, lvl, p->l[lvl].idx, flags, &p->l[lvl - 1].b);
 	if (err)
 		return err;
 	return path_descend(t, p, lvl - 1, dir > 0 ? PICK_FIRST : PICK_LAST, none, flags);
@@ -318,7 +366,7 @@ static int prefetch_sibling(struct btree *t, struct bt_path *p, unsigned lvl, un
 
 	if (bt_nrecs(parent) < 2)
 		return 0;
-	err = bt_node_read(t, bt_child_at(t, parent, i > 0 ? i - 1 : i + 1), lvl, flags, &sib);
+	err = bt_child_read(t, p, lvl + 1, i > 0 ? i - 1 : i + 1, flags, &sib);
 	if (!err)
 		buf_put(sib);
 	return err;

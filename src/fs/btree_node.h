@@ -75,8 +75,12 @@ unsigned bt_node_ge(const struct btree *t, const struct buf *b, struct bt_key ke
 void bt_gap_open(const struct btree *t, struct buf *b, unsigned i, unsigned n);
 void bt_gap_close(const struct btree *t, struct buf *b, unsigned i, unsigned n);
 
-/* Read and check a node: right type, right level (so that no image can lead us in circles). */
-int bt_node_read(struct btree *t, uint64_t mblk, unsigned level, unsigned flags, struct buf **out);
+/*
+ * Read child i of the path's node at lvl and check it: right type and level, and all of its keys
+ * where its place in the tree says.
+ */
+int bt_child_read(struct btree *t, const struct bt_path *p, unsigned lvl, unsigned i, unsigned flags,
+		  struct buf **out);
 /* Path to the leaf where key is or belongs; idx of the leaf is bt_node_ge. Tree not empty. */
 int bt_path_find(struct btree *t, struct bt_key key, unsigned flags, struct bt_path *p);
 /* To the next (dir 1) or previous (-1) leaf, at its first or last record; -ENOENT at the end. */

@@ -316,8 +316,7 @@ static int plan_level(struct btree *t, struct bt_path *p, unsigned lvl, struct b
 		plan->fix[lvl] = left_over ? FIX_NONE : FIX_DROP;
 		return 0;
 	}
-	err = bt_node_read(t, bt_child_at(t, parent, i > 0 ? i - 1 : i + 1), lvl, 0,
-			   &plan->sib[lvl]);
+	err = bt_child_read(t, p, lvl + 1, i > 0 ? i - 1 : i + 1, 0, &plan->sib[lvl]);
 	if (err)
 		return err;
 	plan->fix[lvl] = left_over + bt_nrecs(plan->sib[lvl]) <= bt_merge_max(t, lvl) ?

@@ -317,6 +317,86 @@ START_TEST(test_append_fills)
 }
 END_TEST
 
+/* Point the root's second entry elsewhere; returns where it pointed. */
+static uint64_t set_second_child(struct model *m, uint64_t mblk)
+{
+	le64_t old, now = le64_make(mblk);
+	struct buf *b;
+	uint8_t *at;
+
+	ck_assert_uint_eq(m->bt_root.level, 1);
+	ck_assert_int_eq(buf_read(m->bt.bc, m->bt_root.mblk, m->bt.owner, &buf_ops_btree, 0, &b), 0);
+	at = (uint8_t *)b->data + OD_HDR_SIZE + 16 + 8;
+	memcpy(&old, at, sizeof(old));
+	if (mblk)
+		memcpy(at, &now, sizeof(now));
+	buf_put(b);
+	return le64_get(old);
+}
+
+static uint64_t first_child(struct model *m)
+{
+	struct buf *b;
+	le64_t v;
+
+	ck_assert_int_eq(buf_read(m->bt.bc, m->bt_root.mblk, m->bt.owner, &buf_ops_btree, 0, &b), 0);
+	memcpy(&v, (uint8_t *)b->data + OD_HDR_SIZE + 8, sizeof(v));
+	buf_put(b);
+	return le64_get(v);
+}
+
+/*
+ * An image whose interior node names one leaf twice: each node is sound alone. Whoever goes on
+ * from the last record found would go in circles, and a merge would take a leaf for its sibling.
+ */
+START_TEST(test_shared_child)
+{
+	const unsigned per_leaf = od_tree_max_recs(OD_TREE_EXTENT, true);
+	struct bt_rec recs[400];
+	struct jnl_handle *h;
+	struct model m;
+	uint64_t second;
+	struct ft t;
+	int err = 0;
+
+	ft_make(&t, 64 << 20, 12);
+	ft_mount(&t);
+	model_init(&m, &t, OD_TREE_EXTENT);
+	for (uint64_t i = 0; i < 2000; i++) {
+		ck_assert_int_eq(jnl_start(t.fs->jnl, 100, 0, &h), 0);
+		lk_lock(&m.root->extlock);
+		change(&m, h, i, 0);
+		lk_unlock(&m.root->extlock);
+		jnl_stop(h);
+	}
+	second = set_second_child(&m, 0);
+	set_second_child(&m, first_child(&m));
+	ck_assert_int_eq(bt_lookup_eq(&m.bt, key_of(&m, per_leaf + 5), 0, recs), -EFSCORRUPTED);
+	ck_assert_int_eq(bt_lookup_ge(&m.bt, key_of(&m, per_leaf + 5), 0, recs), -EFSCORRUPTED);
+	ck_assert_int_eq(bt_lookup_le(&m.bt, key_of(&m, per_leaf + 5), 0, recs), -EFSCORRUPTED);
+	ck_assert_int_eq(bt_range(&m.bt, key_of(&m, per_leaf - 2), 0, recs, 400), -EFSCORRUPTED);
+	/* The first leaf alone is what it was, until it wants its sibling. */
+	for (uint64_t i = 0; i < per_leaf && !err; i++) {
+		ck_assert_int_eq(jnl_start(t.fs->jnl, 100, 0, &h), 0);
+		lk_lock(&m.root->extlock);
+		err = bt_delete(&m.bt, h, key_of(&m, i));
+		lk_unlock(&m.root->extlock);
+		jnl_stop(h);
+		if (!err) {
+			m.have[i] = 0;
+			m.nr--;
+		}
+	}
+	ck_assert_int_eq(err, -EFSCORRUPTED);
+	set_second_child(&m, second);
+	check_all(&m);
+	empty(&m);
+	free(m.have);
+	fs_iput(m.root);
+	ft_end(&t);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fs-btree");
@@ -325,6 +405,7 @@ int main(void)
 	tcase_set_timeout(tc, 200);
 	tcase_add_loop_test(tc, test_model, 0, (int)ARRAY_SIZE(shapes));
 	tcase_add_test(tc, test_append_fills);
+	tcase_add_test(tc, test_shared_child);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
