@@ -12,6 +12,8 @@ work=${FUZZ_WORK:-$bin/work}
 each=$((${FUZZ_SECONDS:-48} / 6))
 [ "$each" -gt 0 ] || each=1
 n=0 bad=0
+# Where fsck sees nothing, nobody else may see damage later.
+export FUZZ_JUDGE=1
 
 stat_of() { sed -n "s/^stat::$1: *//p" "$2" | tail -1; }
 
