@@ -35,9 +35,15 @@ iomapfs img mnt
 sha256sum --quiet -c sum && echo SAME
 fusermount3 -u mnt
 iomapctl wait --timeout 10 img && echo WAITED
+iomapfs img mnt
+pid=$(iomapctl info mnt | sed -n 's/^pid *//p')
+# The daemon itself could run no set-user-ID program any more.
+grep -q '^NoNewPrivs:.*1' "/proc/$pid/status" && echo CONFINED
+kill -TERM "$pid"
+iomapctl wait --timeout 10 img && ! grep -q " $T/mnt " /proc/mounts && echo TERMINATED
 SH
 T=$tmp unshare -m --propagation private sh "$tmp/inside" >"$tmp/log" 2>&1
-for word in MOUNTED NOSUID INFO UNMOUNTED CLEAN SAME WAITED; do
+for word in MOUNTED NOSUID INFO UNMOUNTED CLEAN SAME WAITED CONFINED TERMINATED; do
 	grep -q "^$word$" "$tmp/log"
 	ok $? "rootless: $word"
 done
