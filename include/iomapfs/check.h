@@ -12,23 +12,33 @@
 #include "iomapfs/block.h"
 #include "iomapfs/format.h"
 
+struct chk_result;
 struct chk_opts {
-	bool readonly;      /* -n: report only */
-	bool preen;         /* -p */
-	bool yes;           /* -y */
+	bool readonly;      /* -n: nothing is written */
+	bool preen;         /* -p: repair only if no problem found could cost anybody anything */
 	bool verbose;
-	bool progress;      /* -C */
-	FILE *out;
+	bool progress;      /* -C: name the steps */
+	FILE *out;          /* problems, one a line; NULL: none */
+	/* Called when something is to be repaired; false: nothing is written. NULL: as true. */
+	bool (*ask)(void *arg, const struct chk_result *res);
+	void *ask_arg;
 };
 struct chk_result {
-	uint64_t found, fixed;
+	uint64_t found;     /* problems, notes not counted */
+	uint64_t fixed;     /* of them are gone after the repair */
+	uint64_t left;      /* problems that are there now */
+	bool repaired;      /* something was written */
+	bool unknown;       /* features of a newer version: nothing is repaired */
+	bool unsafe;        /* preen: not repaired, since some would lose something */
 	uint64_t inodes, dirs, blocks_used, blocks_free, meta_blocks;
 	double fragmentation; /* mean extents a regular file with data */
 };
 /*
- * Check the file system on bd (journal transactions are replayed in memory first when
- * readonly). Returns 0 when the check itself ran to its end (see res), -errno when it
- * could not run: -EMEDIUMTYPE no iomapfs, -EIO, -ENOMEM.
+ * Check the file system on bd, as recovery of its journal will leave it, and unless readonly
+ * repair it (docs/FSCK.md) and check it again. Nobody else may have it open. Returns 0
+ * when the check itself ran to its end (see res), -errno when it could not run: -EMEDIUMTYPE no
+ * iomapfs, -EOPNOTSUPP unknown features, -EIO, -ENOMEM; from a repair also -ENOSPC: what is to be
+ * written anew finds no room. A repair that ends with an error or is cut short may be begun again.
  */
 int chk_run(struct bd *bd, const struct chk_opts *opts, struct chk_result *res);
 /* The problem table, for docs and tests: NULL past the end. */

@@ -473,6 +473,9 @@ const char *od_verify_sb(const struct od_ctx *c, const void *block, uint64_t mbl
 const char *od_verify_ag(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_btree(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
+/* Of such a block all but the inodes: each of those may be sound or not. */
+const char *od_verify_inodes_hdr(const struct od_ctx *c, const void *block, uint64_t mblk,
+				 bool check_crc);
 const char *od_verify_dir(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_blob(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 /* The multiple-mount protection block; one that is all zero is for the caller to accept. */

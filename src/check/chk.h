@@ -21,6 +21,7 @@
 	X(SB_COPY, 0, ERROR, "a copy of the superblock is damaged") \
 	X(SB_COPY_DIFFERS, 0, ERROR, "a copy of the superblock says something else than the primary") \
 	X(SB_FEATURE, 0, ERROR, "the superblock has feature bits that this version does not know") \
+	X(MMP_BLOCK, 0, ERROR, "the block of the multiple-mount protection is damaged") \
 	X(JNL_SB, 0, ERROR, "the journal's superblock is damaged") \
 	X(JNL_FEATURE, 0, ERROR, "the journal has feature bits that this version does not know") \
 	X(JNL_IMAGE, 0, ERROR, "a committed transaction holds a block that fails its checks") \
@@ -160,6 +161,9 @@ struct chk {
 	struct sb_info sb;
 	struct od_ctx od;
 	bool clean;                   /* journal says so */
+	bool jnl_ok;                  /* its superblock is sound */
+	uint64_t jnl_next;            /* number of the transaction behind the end of the log */
+	bool judging;                 /* one directory is looked at alone: names are not counted */
 	int error;                    /* -ENOMEM, -EIO: the run cannot go on */
 	char where[96];               /* the structure that problems are raised about */
 	uint64_t raised[CHK_P_NR];
@@ -177,12 +181,16 @@ void chk_at(struct chk *c, const char *fmt, ...) __attribute__((format(printf, 2
 void chk_raise(struct chk *c, enum chk_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 bool chk_is_error(enum chk_code code);
+/* May it be repaired without a question: nothing that somebody stored is lost by it. */
+bool chk_preen_ok(enum chk_code code);
 
 /* A block as recovery will leave it, into 4096 bytes. -EIO is told to the caller only. */
 int chk_read(struct chk *c, uint64_t mblk, void *block);
 /* Four KiB, aligned for any device; freed with free. NULL sets c->error. */
 void *chk_block_alloc(struct chk *c);
 void chk_overlay_free(struct chk *c);
+/* Write what the log holds to its places: may be begun again until the log is emptied. */
+int chk_replay_home(struct chk *c);
 /* Find complete transactions; from then on chk_read sees them. */
 void chk_replay(struct chk *c);
 
@@ -194,6 +202,17 @@ bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, en
 bool chk_claim_mblk(struct chk *c, enum chk_use use, uint64_t mblk, enum chk_use *other);
 bool chk_claim_fsbs(struct chk *c, enum chk_use use, uint64_t start, uint64_t len,
 		    enum chk_use *other);
+/* Is none of it claimed? */
+bool chk_is_clear(struct chk *c, uint64_t start, uint64_t end);
+/* The end of the first claim in a piece that is not clear. */
+uint64_t chk_busy_until(struct chk *c, uint64_t start, uint64_t end);
+/* No longer claimed. */
+void chk_release(struct chk *c, uint64_t start, uint64_t end);
+/* The first claim that ends behind start; NULL: none. */
+struct chk_range *chk_range_at(struct chk *c, uint64_t start);
+/* All claims in order of place. */
+struct chk_range *chk_range_first(struct chk *c);
+struct chk_range *chk_range_next(struct chk *c, struct chk_range *r);
 const char *chk_use_name(enum chk_use use);
 void chk_space_free(struct chk *c);
 

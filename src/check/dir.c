@@ -74,7 +74,7 @@ static void count_link(struct chk *c, struct dir *d, const struct od_dirent *de)
 			  (const char *)de->name, (unsigned long long)ino);
 		return;
 	}
-	if (ci->refs < UINT32_MAX)
+	if (ci->refs < UINT32_MAX && !c->judging)
 		ci->refs++;
 	if (ci->flags & CHK_I_BAD)
 		return;
@@ -91,7 +91,7 @@ static void count_link(struct chk *c, struct dir *d, const struct od_dirent *de)
 	}
 	ci->found = d->ino;
 	self = chk_inode_get(c, d->ino);
-	if (self->refs < UINT32_MAX)
+	if (self->refs < UINT32_MAX && !c->judging)
 		self->refs++;
 }
 

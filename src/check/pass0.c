@@ -125,6 +125,8 @@ static void check_journal(struct chk *c, void *block)
 		return;
 	}
 	c->clean = le64_get(jsb->clean) == 1;
+	c->jnl_ok = true;
+	c->jnl_next = le64_get(jsb->tail_seq);
 	if (!c->clean)
 		chk_replay(c);
 }
@@ -136,6 +138,23 @@ static void reread_superblock(struct chk *c, void *block)
 
 	if (chk_read(c, 0, block) == 0 && !od_sb_decode(block, 0, c->bd->info.size, &sb))
 		c->sb = sb;
+}
+
+/* All zero is how mkfs leaves it. */
+static void check_mmp(struct chk *c, uint8_t *block)
+{
+	const char *bad;
+
+	if (chk_read(c, OD_AG_MMP_MBLK, block)) {
+		bad = "cannot be read";
+	} else {
+		if (!block[0] && !memcmp(block, block + 1, OD_MBLK_SIZE - 1))
+			return;
+		bad = od_verify_mmp(&c->od, block, true);
+	}
+	chk_at(c, "multiple-mount protection");
+	if (bad)
+		chk_raise(c, CHK_P_MMP_BLOCK, "%s", bad);
 }
 
 bool chk_pass0(struct chk *c, int *err)
@@ -161,6 +180,7 @@ bool chk_pass0(struct chk *c, int *err)
 	if (!c->clean)
 		reread_superblock(c, block);
 	check_copies(c, block);
+	check_mmp(c, block);
 	for (uint32_t agno = 0; agno < c->sb.nr_ags; agno++) {
 		const uint64_t head = od_ag_start_mblk(&c->od, agno) * CHK_MBLK_UNITS;
 

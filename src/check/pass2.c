@@ -132,7 +132,7 @@ static bool check_block(struct chk *c, uint64_t mblk, const void *block, int rea
 {
 	const struct od_hdr *h = block;
 	const char *bad = read_err ? "cannot be read" :
-				     od_verify_hdr(&c->od, block, OD_MAGIC_INODES, mblk, 0);
+				     od_verify_inodes_hdr(&c->od, block, mblk, true);
 
 	/* What od_verify_inodes wants of the header, which takes the whole block for damaged. */
 	if (!bad && (le16_get(h->type) || le16_get(h->level) || le16_get(h->nrecs) ||

@@ -41,6 +41,26 @@ bool chk_is_error(enum chk_code code)
 	return table[code].severity == CHK_ERROR;
 }
 
+bool chk_preen_ok(enum chk_code code)
+{
+	static const enum chk_code safe[] = {
+		CHK_P_SB_PRIMARY,      CHK_P_SB_COPY,         CHK_P_SB_COPY_DIFFERS,
+		CHK_P_MMP_BLOCK,       CHK_P_AG_HEAD_SPARE,   CHK_P_AG_FREE_BLOCKS,
+		CHK_P_AG_FREE_SLOTS,   CHK_P_AG_INODES,       CHK_P_AG_FREE_INODES,
+		CHK_P_FREE_LEN_UNKNOWN, CHK_P_FREE_LEN_MISSING, CHK_P_INOFREE_UNKNOWN,
+		CHK_P_INOFREE_MISSING, CHK_P_EXTENT_COUNT,    CHK_P_INODE_BLOCKS,
+		CHK_P_DIR_FREE_LIST,   CHK_P_DIR_ENTRY_TYPE,  CHK_P_DIR_ENTRY_COUNT,
+		CHK_P_DIR_HASH_MISSING, CHK_P_DIR_HASH_UNKNOWN, CHK_P_DIR_PARENT,
+		CHK_P_LINK_COUNT,      CHK_P_ORPHAN_DEAD,     CHK_P_ORPHAN_LINKED,
+		CHK_P_ORPHAN_KIND,     CHK_P_SPACE_LOST,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(safe); i++)
+		if (safe[i] == code)
+			return true;
+	return false;
+}
+
 void chk_at(struct chk *c, const char *fmt, ...)
 {
 	va_list ap;
@@ -58,7 +78,7 @@ void chk_raise(struct chk *c, enum chk_code code, const char *fmt, ...)
 	assert(code < CHK_P_NR);
 	if (chk_is_error(code))
 		c->res->found++;
-	if (!c->opts->out || c->raised[code]++ > PRINT_MAX)
+	if (c->raised[code]++ > PRINT_MAX || !c->opts->out)
 		return;
 	code_text(code, name, sizeof(name));
 	if (c->raised[code] > PRINT_MAX) {

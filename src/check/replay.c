@@ -196,6 +196,23 @@ static void apply(struct scan *s)
 	}
 }
 
+int chk_replay_home(struct chk *c)
+{
+	void *block = chk_block_alloc(c);
+	struct chk_overlay *o;
+	int err = block ? 0 : -ENOMEM;
+
+	RB_FOREACH(o, chk_overlays, &c->overlays) {
+		if (err || !o->image || chk_read(c, o->mblk, block))
+			continue;
+		/* One that fails its checks is worth less than what is at home. */
+		if (!od_verify_any(&c->od, block, o->mblk, true))
+			err = bd_write(c->bd, o->mblk << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
+	}
+	free(block);
+	return err;
+}
+
 static void check_images(struct chk *c)
 {
 	void *block = chk_block_alloc(c);
@@ -235,6 +252,7 @@ void chk_replay(struct chk *c)
 		s.seq++;
 		nr++;
 	}
+	c->jnl_next = s.seq;
 	if (nr) {
 		chk_raise(c, CHK_P_JNL_REPLAYED, "%llu transactions", (unsigned long long)nr);
 		check_images(c);

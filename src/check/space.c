@@ -97,6 +97,54 @@ bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, en
 	return clear;
 }
 
+bool chk_is_clear(struct chk *c, uint64_t start, uint64_t end)
+{
+	const struct chk_range *r = range_after(c, start);
+
+	return !r || r->start >= end;
+}
+
+uint64_t chk_busy_until(struct chk *c, uint64_t start, uint64_t end)
+{
+	const struct chk_range *r = range_after(c, start);
+
+	assert(r && r->start < end);
+	return r->end;
+}
+
+void chk_release(struct chk *c, uint64_t start, uint64_t end)
+{
+	struct chk_range *r;
+
+	while (start < end && (r = range_after(c, start)) && r->start < end) {
+		const uint64_t r_start = r->start, r_end = r->end;
+		const enum chk_use use = r->use;
+
+		RB_REMOVE(chk_space, &c->space, r);
+		free(r);
+		if (r_start < start)
+			range_insert(c, use, r_start, start);
+		if (r_end > end)
+			range_insert(c, use, end, r_end);
+		start = r_end;
+	}
+}
+
+struct chk_range *chk_range_at(struct chk *c, uint64_t start)
+{
+	return range_after(c, start);
+}
+
+struct chk_range *chk_range_first(struct chk *c)
+{
+	return RB_MIN(chk_space, &c->space);
+}
+
+struct chk_range *chk_range_next(struct chk *c, struct chk_range *r)
+{
+	return RB_NEXT(chk_space, &c->space, r);
+}
+
 bool chk_claim_mblk(struct chk *c, enum chk_use use, uint64_t mblk, enum chk_use *other)
 {
 	return chk_claim(c, use, mblk * CHK_MBLK_UNITS, (mblk + 1) * CHK_MBLK_UNITS, other);

@@ -240,8 +240,8 @@ const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, u
 	return bad ? bad : check_attrs(c, di);
 }
 
-const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t mblk,
-			     bool check_crc)
+const char *od_verify_inodes_hdr(const struct od_ctx *c, const void *block, uint64_t mblk,
+				 bool check_crc)
 {
 	const struct od_hdr *h = block;
 	const char *bad;
@@ -253,6 +253,14 @@ const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t
 		return bad;
 	if (le16_get(h->type) || le16_get(h->level) || le16_get(h->nrecs) || le16_get(h->flags))
 		return "header-fields-not-zero";
+	return NULL;
+}
+
+const char *od_verify_inodes(const struct od_ctx *c, const void *block, uint64_t mblk,
+			     bool check_crc)
+{
+	const char *bad = od_verify_inodes_hdr(c, block, mblk, check_crc);
+
 	for (unsigned slot = 1; slot <= OD_INODES_PER_MBLK && !bad; slot++) {
 		const uint64_t ino = od_ino_make(mblk, slot);
 

@@ -1,36 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fsck.iomapfs - check an iomapfs file system. This version finds and tells; it repairs
- * nothing, so -p and -y end with 4 when there is something to repair.
+ * fsck.iomapfs - check an iomapfs file system, and repair it.
  *
- * Exit codes, as fsck(8) has them: 0 clean; 4 errors left; 8 operational error (no such
- * device, no iomapfs on it, unreadable); 16 wrong usage.
+ * Exit codes, as fsck(8) has them: 0 clean; 1 errors were repaired; 4 errors are left; 8 operational
+ * error (no such device, no iomapfs on it, unreadable); 16 wrong usage; 32 the user said no.
  */
 #include <argp.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "fsck_claim.h"
 #include "iomapfs/check.h"
 #include "iomapfs/util.h"
 
 #define FSCK_OK 0
+#define FSCK_CORRECTED 1
 #define FSCK_UNCORRECTED 4
 #define FSCK_ERROR 8
 #define FSCK_USAGE 16
+#define FSCK_CANCELLED 32
 
 const char *argp_program_version = "fsck.iomapfs " IOMAPFS_VERSION;
 
 struct fsck {
 	const char *path;
 	struct chk_opts opts;
+	bool no, yes, force;
+	bool cancelled;      /* the user said no */
 };
 
 static const struct argp_option options[] = {
-	{ "no-repair", 'n', NULL, 0, "Only tell what is wrong (the default)", 0 },
-	{ "preen", 'p', NULL, 0, "Repair what is safe (not in this version: tells only)", 0 },
+	{ "no-repair", 'n', NULL, 0, "Only tell what is wrong: nothing is written", 0 },
+	{ "preen", 'p', NULL, 0, "Repair what costs nobody anything, and ask nothing; a file system "
+	  "that was unmounted is taken for clean", 0 },
 	{ "auto", 'a', NULL, 0, "The same as -p", 0 },
-	{ "yes", 'y', NULL, 0, "Repair everything (not in this version: tells only)", 0 },
-	{ "force", 'f', NULL, 0, "Check a clean file system too (always done)", 0 },
+	{ "yes", 'y', NULL, 0, "Repair everything, and ask nothing", 0 },
+	{ "force", 'f', NULL, 0, "With -p: check also one that was unmounted", 0 },
 	{ "verbose", 'v', NULL, 0, "Name the passes and print totals", 0 },
 	{ "progress", 'C', "FD", OPTION_ARG_OPTIONAL, "Name the passes while they run", 0 },
 	{ 0 },
@@ -42,14 +47,17 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case 'n':
+		f->no = true;
+		break;
 	case 'f':
+		f->force = true;
 		break;
 	case 'p':
 	case 'a':
 		f->opts.preen = true;
 		break;
 	case 'y':
-		f->opts.yes = true;
+		f->yes = true;
 		break;
 	case 'v':
 		f->opts.verbose = true;
@@ -65,6 +73,10 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "which device or image file?");
 		break;
+	case ARGP_KEY_END:
+		if (f->no + f->yes + f->opts.preen > 1)
+			argp_error(state, "only one of -n, -p and -y");
+		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -75,10 +87,24 @@ static const struct argp argp = {
 	.options = options,
 	.parser = parse_opt,
 	.args_doc = "DEVICE",
-	.doc = "Check the iomapfs file system on DEVICE, a block device or an image file, without "
-	       "writing to it.\vExit codes: 0 clean; 4 errors found; 8 could not be checked; 16 wrong "
-	       "usage.",
+	.doc = "Check the iomapfs file system on DEVICE, a block device or an image file, and repair "
+	       "it. Without -n, -p and -y it asks once, if there is a terminal to ask.\v"
+	       "Exit codes: 0 clean; 1 errors were repaired; 4 errors are left; 8 could not be checked; "
+	       "16 wrong usage; 32 the answer was no.",
 };
+
+/* One question for all: what is repaired depends on each other. */
+static bool ask_user(void *arg, const struct chk_result *res)
+{
+	struct fsck *f = arg;
+	char answer[16];
+
+	printf("%s: %llu problems. Repair all of them? [y/N] ", f->path,
+	       (unsigned long long)res->found);
+	fflush(stdout);
+	f->cancelled = !fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y');
+	return !f->cancelled;
+}
 
 static int fail(const char *path, int err)
 {
@@ -93,6 +119,9 @@ static int fail(const char *path, int err)
 	} else if (err == -EOPNOTSUPP) {
 		what = "uses features that this version does not know";
 		advice = "; use a newer fsck.iomapfs";
+	} else if (err == -ENOSPC) {
+		what = "has no room for what is to be written anew";
+		advice = "; save what can be read from a mount with -o ro";
 	}
 	fprintf(stderr, "fsck.iomapfs: %s: %s%s\n", path, what, advice);
 	return FSCK_ERROR;
@@ -107,31 +136,76 @@ static void print_totals(const struct fsck *f, const struct chk_result *r)
 	       (unsigned long long)r->meta_blocks, r->fragmentation);
 }
 
-int main(int argc, char **argv)
+/* What came of it, as text and exit code. */
+static int conclude(const struct fsck *f, const struct chk_result *r)
 {
-	struct fsck f = { .opts = { .readonly = true, .out = stdout } };
+	if (r->left == 0 && r->found == 0) {
+		printf("%s: clean%s\n", f->path, r->repaired ? ", its journal was replayed" : "");
+		return r->repaired ? FSCK_CORRECTED : FSCK_OK;
+	}
+	if (r->left == 0) {
+		printf("%s: %llu problems, all repaired\n", f->path, (unsigned long long)r->found);
+		return FSCK_CORRECTED;
+	}
+	if (r->repaired)
+		printf("%s: %llu problems, %llu are left: run fsck.iomapfs -y again, or save what can be "
+		       "read from a mount with -o ro\n",
+		       f->path, (unsigned long long)r->found, (unsigned long long)r->left);
+	else if (r->unknown)
+		printf("%s: has features that this version does not know: use a newer fsck.iomapfs\n",
+		       f->path);
+	else if (r->unsafe)
+		printf("%s: %llu problems, and repairing some would lose something: run fsck.iomapfs "
+		       "without -p\n", f->path, (unsigned long long)r->found);
+	else
+		printf("%s: %llu problems found, nothing was changed\n", f->path,
+		       (unsigned long long)r->found);
+	return f->cancelled ? FSCK_CANCELLED : FSCK_UNCORRECTED;
+}
+
+static int check(struct fsck *f)
+{
+	const unsigned rw = f->opts.readonly ? BD_OPEN_RDONLY : 0;
+	struct fsck_claim claim = { .bd = NULL };
 	struct chk_result res;
 	struct bd *bd;
 	int err;
 
-	argp_err_exit_status = FSCK_USAGE;
-	argp_parse(&argp, argc, argv, 0, NULL, &f);
 	/* The image of a mounted file system changes below the check: refused by the lock. */
-	err = bd_open(f.path, BD_OPEN_RDONLY | BD_OPEN_EXCL | BD_OPEN_LOCK | BD_OPEN_BUFFERED, &bd);
+	err = bd_open(f->path, rw | BD_OPEN_EXCL | BD_OPEN_LOCK | BD_OPEN_BUFFERED, &bd);
 	if (err)
-		return fail(f.path, err);
-	err = chk_run(bd, &f.opts, &res);
-	bd_close(bd);
-	if (err)
-		return fail(f.path, err);
-	if (f.opts.verbose)
-		print_totals(&f, &res);
-	if (res.found == 0) {
-		printf("%s: clean\n", f.path);
+		return fail(f->path, err);
+	if (f->opts.preen && !f->force && fsck_was_unmounted(bd)) {
+		printf("%s: clean (unmounted, not looked at)\n", f->path);
+		bd_close(bd);
 		return FSCK_OK;
 	}
-	printf("%s: %llu problems found%s\n", f.path, (unsigned long long)res.found,
-	       f.opts.preen || f.opts.yes ? "; repair is not in this version, nothing was changed" :
-					    "");
-	return FSCK_UNCORRECTED;
+	if (!f->opts.readonly)
+		err = fsck_claim(&claim, bd, f->path);
+	if (!err) {
+		err = chk_run(bd, &f->opts, &res);
+		fsck_unclaim(&claim);
+	}
+	bd_close(bd);
+	if (err)
+		return fail(f->path, err);
+	if (f->opts.verbose)
+		print_totals(f, &res);
+	return conclude(f, &res);
+}
+
+int main(int argc, char **argv)
+{
+	struct fsck f = { .opts = { .out = stdout } };
+
+	argp_err_exit_status = FSCK_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, &f);
+	if (!f.no && !f.yes && !f.opts.preen) {
+		/* Nobody to ask is an answer too. */
+		f.opts.readonly = !isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO);
+		f.opts.ask = ask_user;
+		f.opts.ask_arg = &f;
+	}
+	f.opts.readonly |= f.no;
+	return check(&f);
 }

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* Repair: the order of it all. */
+#include <stdlib.h>
+
+#include "fix.h"
+
+static void fix_free(struct fix *f)
+{
+	struct fix_file *file = f->files.data;
+	struct fix_dir *dir = f->dirs.data;
+
+	for (size_t i = 0; i < f->files.n; i++)
+		chk_vec_free(&file[i].recs);
+	for (size_t i = 0; i < f->dirs.n; i++)
+		chk_vec_free(&dir[i].names);
+	chk_vec_free(&f->files);
+	chk_vec_free(&f->dirs);
+	fix_edits_free(f);
+	chk_space_free(&f->avoid);
+}
+
+static void say(struct fix *f, const char *what)
+{
+	if (!f->out || !(f->c->opts->verbose || f->c->opts->progress))
+		return;
+	fprintf(f->out, "Repair: %s\n", what);
+	fflush(f->out);
+}
+
+/*
+ * Everything is judged before anything is written, but for the log: it goes home first, since all
+ * that follows is judged, and written, behind it.
+ */
+int fix_all(struct chk *c)
+{
+	struct fix f = { .c = c, .avoid = *c, .out = c->opts->out };
+	int err;
+
+	RB_INIT(&f.avoid.space);
+	RB_INIT(&f.edits);
+	chk_vec_init(&f.files, sizeof(struct fix_file));
+	chk_vec_init(&f.dirs, sizeof(struct fix_dir));
+	say(&f, "journal");
+	err = fix_log(&f);
+	if (!err)
+		say(&f, "inodes");
+	if (!err)
+		err = fix_clusters(&f);
+	if (!err)
+		err = fix_inodes(&f);
+	if (!err)
+		say(&f, "directories");
+	if (!err)
+		err = fix_dirs(&f);
+	if (!err)
+		say(&f, "writing");
+	if (!err)
+		err = fix_build(&f);
+	/* New trees and directories are there before an inode leads to them. */
+	if (!err)
+		err = bd_flush(c->bd);
+	if (!err)
+		err = fix_inodes_write(&f);
+	if (!err)
+		err = bd_flush(c->bd);
+	if (!err)
+		err = fix_groups(&f);
+	if (!err)
+		err = bd_flush(c->bd);
+	if (!err)
+		err = fix_superblocks(&f);
+	fix_free(&f);
+	return err ? err : c->error;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* Repair: the log goes home and is emptied; superblocks. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "fix.h"
+
+/*
+ * Numbers far beyond any that the ring may hold, for a journal superblock that told nothing: no
+ * old transaction can be taken for the successor of a new one.
+ */
+static uint64_t fresh_number(void)
+{
+	return (uint64_t)time(NULL) << 24;
+}
+
+static int write_jsb(struct fix *f)
+{
+	struct chk *c = f->c;
+	struct od_jsb *jsb = chk_block_alloc(c);
+	/* As recovery does: more than the ring has blocks, so that its remains stay remains. */
+	const uint64_t next = c->jnl_ok ? c->jnl_next + c->od.jnl_len : fresh_number();
+	int err;
+
+	if (!jsb)
+		return -ENOMEM;
+	memset(jsb, 0, OD_MBLK_SIZE);
+	od_hdr_init(jsb, OD_MAGIC_JSB, c->od.meta_uuid, 0, c->od.jnl_start);
+	jsb->tail_seq = le64_make(next);
+	jsb->clean = le64_make(1);
+	od_seal(jsb, 0);
+	err = bd_write(c->bd, c->od.jnl_start << OD_MBLK_SHIFT, jsb, OD_MBLK_SIZE, BD_META);
+	free(jsb);
+	return err ? err : bd_flush(c->bd);
+}
+
+int fix_log(struct fix *f)
+{
+	struct chk *c = f->c;
+	int err;
+
+	if (c->jnl_ok && c->clean)
+		return 0;
+	err = chk_replay_home(c);
+	if (!err)
+		err = bd_flush(c->bd);
+	if (!err)
+		err = write_jsb(f);
+	chk_overlay_free(c);
+	return err;
+}
+
+/* The reserved blocks of a group's head are zero, but for multiple-mount protection. */
+static int write_spare(struct fix *f, uint32_t agno, uint8_t *block)
+{
+	struct chk *c = f->c;
+	int err = 0;
+
+	for (unsigned i = OD_AG_MMP_MBLK; i < OD_AG_HEAD_MBLKS && !err; i++) {
+		const uint64_t mblk = od_ag_start_mblk(&c->od, agno) + i;
+
+		if (i == OD_AG_HDR_MBLK)
+			continue;
+		/* One that is damaged names nobody: neither does zero. */
+		if (agno == 0 && i == OD_AG_MMP_MBLK && !chk_read(c, mblk, block) &&
+		    !od_verify_mmp(&c->od, block, true))
+			continue;
+		if (!chk_read(c, mblk, block) && !block[0] &&
+		    !memcmp(block, block + 1, OD_MBLK_SIZE - 1))
+			continue;
+		memset(block, 0, OD_MBLK_SIZE);
+		err = bd_write(c->bd, mblk << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
+	}
+	return err;
+}
+
+/* Those that say the same are left alone. The primary is the last. */
+int fix_superblocks(struct fix *f)
+{
+	struct chk *c = f->c;
+	uint8_t *block = chk_block_alloc(c);
+	int err = block ? 0 : -ENOMEM;
+
+	for (uint32_t n = c->sb.nr_ags; n > 0 && !err; n--) {
+		const uint32_t agno = n - 1;
+		const uint64_t mblk = od_ag_start_mblk(&c->od, agno) + OD_AG_SB_MBLK;
+		struct sb_info sb;
+
+		err = write_spare(f, agno, block);
+		if (err || (!chk_read(c, mblk, block) &&
+			    !od_sb_decode(block, agno, c->bd->info.size, &sb) &&
+			    !memcmp(&sb, &c->sb, sizeof(sb))))
+			continue;
+		if (agno == 0)
+			err = bd_flush(c->bd);
+		od_sb_encode(&c->sb, agno, block);
+		if (!err)
+			err = bd_write(c->bd, mblk << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
+	}
+	free(block);
+	return err ? err : bd_flush(c->bd);
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "faults.h"
+#include "iomapfs/util.h"
+
+/* ---- Faults -------------------------------------------------------------------------------- */
+
+#define FAULT(name) static void name(struct image *im)
+#define SET64(field, x) ((field) = le64_make(x))
+#define ADD64(field, x) ((field) = le64_make(le64_get(field) + (uint64_t)(x)))
+
+static void fix_inodes(struct image *im)
+{
+	image_fix(im, od_ino_mblk(im->sb.root_ino));
+}
+
+static void fix_ag(struct image *im)
+{
+	image_fix(im, OD_AG_HDR_MBLK);
+}
+
+FAULT(primary_crc) { im->base[4] ^= 1; }
+FAULT(copy_crc) { ((uint8_t *)image_block(im, od_ag_start_mblk(&im->c, 1)))[200] ^= 1; }
+FAULT(copy_label)
+{
+	struct sb_info sb = im->sb;
+
+	snprintf(sb.label, sizeof(sb.label), "other");
+	od_sb_encode(&sb, 1, image_block(im, od_ag_start_mblk(&im->c, 1)));
+}
+FAULT(all_copies)
+{
+	for (uint32_t agno = 0; agno < im->sb.nr_ags; agno++)
+		((uint8_t *)image_block(im, od_ag_start_mblk(&im->c, agno)))[200] ^= 1;
+}
+FAULT(jsb_crc) { ((uint8_t *)image_block(im, im->sb.jnl_start))[64] ^= 1; }
+FAULT(jsb_tail)
+{
+	SET64(((struct od_jsb *)image_block(im, im->sb.jnl_start))->tail_block, im->sb.jnl_len);
+	image_fix(im, im->sb.jnl_start);
+}
+FAULT(jsb_feature)
+{
+	SET64(((struct od_jsb *)image_block(im, im->sb.jnl_start))->incompat, 8);
+	image_fix(im, im->sb.jnl_start);
+}
+FAULT(ag_crc) { image_ag(im, 0)->reserve[0].b[0] ^= 1; }
+FAULT(head_spare) { ((uint8_t *)image_block(im, OD_AG_HDR_MBLK + 1))[7] = 1; }
+FAULT(ag_free) { ADD64(image_ag(im, 0)->free_blocks, -1); fix_ag(im); }
+/* Group 0 has no cluster that is partly used, the others do. */
+FAULT(ag_slots)
+{
+	ADD64(image_ag(im, 1)->free_slots, 1);
+	image_fix(im, od_ag_start_mblk(&im->c, 1) + OD_AG_HDR_MBLK);
+}
+FAULT(ag_inodes) { ADD64(image_ag(im, 0)->nr_inodes, 1); fix_ag(im); }
+FAULT(ag_free_inodes) { ADD64(image_ag(im, 0)->nr_free_inodes, 1); fix_ag(im); }
+FAULT(reserve_twice)
+{
+	struct od_ag *ag = image_ag(im, 0);
+
+	SET64(ag->reserve[0], im->root_block);
+	fix_ag(im);
+}
+FAULT(free_len)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 0)->free_len.mblk);
+
+	ADD64(image_recs(im, mblk)[0], -1);
+	image_fix(im, mblk);
+}
+FAULT(free_shrunk)
+{
+	struct od_ag *ag = image_ag(im, 0);
+	const uint64_t pos = le64_get(ag->free_pos.mblk), len = le64_get(ag->free_len.mblk);
+
+	ADD64(image_recs(im, pos)[1], -4);
+	ADD64(image_recs(im, len)[0], -4);
+	ADD64(ag->free_blocks, -4);
+	image_fix(im, pos);
+	image_fix(im, len);
+	fix_ag(im);
+}
+FAULT(free_grown)
+{
+	struct od_ag *ag = image_ag(im, 0);
+	const uint64_t pos = le64_get(ag->free_pos.mblk);
+
+	ADD64(image_recs(im, pos)[0], -1);
+	ADD64(image_recs(im, pos)[1], 1);
+	image_fix(im, pos);
+}
+FAULT(slot_used)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 1)->slot.mblk);
+
+	ADD64(image_recs(im, mblk)[1], 1);
+	image_fix(im, mblk);
+}
+FAULT(inofree_key)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 0)->inofree.mblk);
+
+	ADD64(image_recs(im, mblk)[0], 4);
+	image_fix(im, mblk);
+}
+FAULT(node_crc) { ((uint8_t *)image_block(im, im->extent_node))[1000] ^= 1; }
+FAULT(node_owner)
+{
+	((struct od_hdr *)image_block(im, im->extent_node))->owner = le64_make(im->file_list);
+	image_fix(im, im->extent_node);
+}
+FAULT(node_level)
+{
+	struct od_root *root = (void *)image_inode(im, im->file_tree)->area;
+
+	root->level = le16_make(1);
+	fix_inodes(im);
+}
+FAULT(node_shared)
+{
+	struct od_dir_root *root = (void *)image_inode(im, im->dir)->area;
+
+	SET64(root->map.mblk, im->extent_node);
+	fix_inodes(im);
+}
+FAULT(inode_block_crc)
+{
+	((uint8_t *)image_block(im, od_ino_mblk(im->sb.root_ino)))[3000] ^= 1;
+}
+FAULT(inode_nsec)
+{
+	image_inode(im, im->file_list)->mtime.nsec = le32_make(1000000000);
+	fix_inodes(im);
+}
+FAULT(inode_spare) { SET64(image_inode(im, im->file_list)->spare[3], 1); fix_inodes(im); }
+FAULT(inode_unused)
+{
+	image_inode(im, im->file_list)->mode = le16_make(0);
+	image_inode(im, im->file_list)->nlink = le32_make(0);
+	fix_inodes(im);
+}
+FAULT(inode_marked_free)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 0)->ino.mblk);
+
+	ADD64(image_recs(im, mblk)[1], 1u << (od_ino_slot(im->file_inline) - 1));
+	image_fix(im, mblk);
+}
+FAULT(extent_shared)
+{
+	le64_t *rec = image_recs(im, im->extent_node);
+
+	ADD64(rec[1], -1);
+	image_fix(im, im->extent_node);
+}
+FAULT(extent_past_eof) { SET64(image_inode(im, im->file_tree)->size, 4096); fix_inodes(im); }
+FAULT(extent_count) { ADD64(image_inode(im, im->file_tree)->nr_extents, 1); fix_inodes(im); }
+FAULT(inode_blocks) { ADD64(image_inode(im, im->file_list)->nr_blocks, 8); fix_inodes(im); }
+FAULT(dir_inode_blocks) { ADD64(image_inode(im, im->dir)->nr_blocks, 8); fix_inodes(im); }
+FAULT(blob_crc) { ((uint8_t *)image_block(im, im->attr_blob))[100] ^= 1; }
+FAULT(blob_loop)
+{
+	struct od_blob *b = (void *)image_recs(im, im->link_blocks[1]);
+
+	SET64(b->next, im->link_blocks[0]);
+	image_fix(im, im->link_blocks[1]);
+}
+FAULT(blob_short)
+{
+	struct od_blob *b = (void *)image_recs(im, im->link_blocks[1]);
+
+	b->len = le32_make(le32_get(b->len) - 1);
+	image_fix(im, im->link_blocks[1]);
+}
+FAULT(link_size) { ADD64(image_inode(im, im->link_blob)->size, -1); fix_inodes(im); }
+FAULT(xattr_ns)
+{
+	((uint8_t *)image_recs(im, im->attr_blob))[16] = 99;
+	image_fix(im, im->attr_blob);
+}
+FAULT(root_gone)
+{
+	struct sb_info sb = im->sb;
+
+	sb.root_ino = im->file_inline;
+	for (uint32_t agno = 0; agno < sb.nr_ags; agno++)
+		od_sb_encode(&sb, agno, image_block(im, od_ag_start_mblk(&im->c, agno)));
+}
+FAULT(dir_block_crc) { ((uint8_t *)image_block(im, im->dir_block[1]))[90] ^= 1; }
+FAULT(dir_block_index)
+{
+	SET64(image_recs(im, im->dir_block[1])[0], 7);
+	image_fix(im, im->dir_block[1]);
+}
+FAULT(dir_block_twice)
+{
+	SET64(image_recs(im, im->map_node)[1], im->dir_block[0]);
+	image_fix(im, im->map_node);
+}
+FAULT(free_list_loop)
+{
+	SET64(image_recs(im, im->dir_block[1])[1], 1);
+	image_fix(im, im->dir_block[1]);
+}
+FAULT(free_list_off)
+{
+	struct od_dir_root *root = (void *)image_inode(im, im->dir)->area;
+
+	SET64(root->free_head, 2);
+	fix_inodes(im);
+}
+FAULT(entry_dead)
+{
+	SET64(image_entry(im, im->root_block)->ino, od_ino_make(od_ino_mblk(im->sb.root_ino) + 1, 3));
+	image_fix(im, im->root_block);
+}
+FAULT(entry_type)
+{
+	image_entry(im, im->dir_block[0])->type = 10;
+	image_fix(im, im->dir_block[0]);
+}
+FAULT(name_twice)
+{
+	const uint64_t hash = od_name_hash(im->sb.hash_seed, "one", 3);
+	struct od_dirent *de = image_entry(im, im->dir_block[1]);
+	le64_t *rec = image_recs(im, im->hash_node);
+	const uint64_t pos = OD_DIR_FIRST / 8;
+
+	memcpy(de->name, "one", 3);
+	de->hash = le32_make((uint32_t)hash);
+	SET64(rec[0], hash);
+	SET64(rec[1], pos);
+	SET64(rec[2], hash);
+	SET64(rec[3], pos + 512);
+	image_fix(im, im->dir_block[1]);
+	image_fix(im, im->hash_node);
+}
+FAULT(entry_count)
+{
+	struct od_dir_root *root = (void *)image_inode(im, im->dir)->area;
+
+	SET64(root->nr_entries, 3);
+	fix_inodes(im);
+}
+FAULT(hash_wrong)
+{
+	ADD64(image_recs(im, im->hash_node)[2], 1);
+	image_fix(im, im->hash_node);
+}
+FAULT(dir_parent) { SET64(image_inode(im, im->dir)->parent, im->dir); fix_inodes(im); }
+FAULT(dir_in_itself)
+{
+	struct od_dirent *de = image_entry(im, im->dir_block[0]);
+
+	/* "dir" is found in itself as "one"; its name in the root leads to a file. */
+	SET64(de->ino, im->dir);
+	de->type = 4;
+	image_fix(im, im->dir_block[0]);
+	de = image_entry(im, im->root_block);
+	for (unsigned i = 0; i < 4; i++)
+		de = (void *)((uint8_t *)de + le16_get(de->rec_len));
+	SET64(de->ino, im->file_list);
+	de->type = 8;
+	image_fix(im, im->root_block);
+}
+FAULT(dir_two_names)
+{
+	struct od_dirent *de = image_entry(im, im->dir_block[0]);
+
+	SET64(de->ino, im->dir);
+	de->type = 4;
+	image_fix(im, im->dir_block[0]);
+}
+FAULT(link_count)
+{
+	image_inode(im, im->file_list)->nlink = le32_make(2);
+	fix_inodes(im);
+}
+FAULT(dir_link_count)
+{
+	image_inode(im, im->sb.root_ino)->nlink = le32_make(2);
+	fix_inodes(im);
+}
+FAULT(lost)
+{
+	SET64(image_recs(im, im->orphan_node)[0], im->file_inline);
+	image_fix(im, im->orphan_node);
+}
+FAULT(orphan_dead)
+{
+	SET64(image_recs(im, im->orphan_node)[0], od_ino_make(od_ino_mblk(im->orphan) + 1, 1));
+	image_fix(im, im->orphan_node);
+}
+FAULT(orphan_kind)
+{
+	SET64(image_recs(im, im->orphan_node)[0], im->dir);
+	SET64(image_recs(im, im->orphan_node)[1], OD_ORPHAN_TRUNCATE);
+	image_fix(im, im->orphan_node);
+}
+
+const struct fault image_faults[] = {
+	{ primary_crc, "SB-PRIMARY" },
+	{ copy_crc, "SB-COPY" },
+	{ copy_label, "SB-COPY-DIFFERS" },
+	{ all_copies, "SB-NONE" },
+	{ jsb_crc, "JNL-SB" },
+	{ jsb_tail, "JNL-SB" },
+	{ jsb_feature, "JNL-FEATURE" },
+	{ ag_crc, "AG-HEADER" },
+	{ head_spare, "AG-HEAD-SPARE" },
+	{ ag_free, "AG-FREE-BLOCKS" },
+	{ ag_slots, "AG-FREE-SLOTS" },
+	{ ag_inodes, "AG-INODES" },
+	{ ag_free_inodes, "AG-FREE-INODES" },
+	{ reserve_twice, "DIR-BLOCK-SHARED" },
+	{ free_len, "FREE-LEN-UNKNOWN" },
+	{ free_len, "FREE-LEN-MISSING" },
+	{ free_shrunk, "SPACE-LOST" },
+	{ free_grown, "EXTENT-SHARED" },
+	{ slot_used, "SPACE-CLAIMED-TWICE" },
+	{ inofree_key, "INOFREE-UNKNOWN" },
+	{ inofree_key, "INOFREE-MISSING" },
+	{ node_crc, "TREE-NODE" },
+	{ node_owner, "TREE-LINK" },
+	{ node_level, "TREE-LINK" },
+	{ node_shared, "TREE-NODE-SHARED" },
+	{ inode_block_crc, "INODE-BLOCK" },
+	{ inode_nsec, "INODE-BAD" },
+	{ inode_spare, "INODE-BAD" },
+	{ inode_unused, "INODE-USED-IN-MAP" },
+	{ inode_unused, "DIR-ENTRY-DEAD" },
+	{ inode_marked_free, "INODE-FREE-IN-MAP" },
+	{ extent_shared, "EXTENT-SHARED" },
+	{ extent_past_eof, "EXTENT-PAST-EOF" },
+	{ extent_count, "EXTENT-COUNT" },
+	{ inode_blocks, "INODE-BLOCKS" },
+	{ dir_inode_blocks, "INODE-BLOCKS" },
+	{ blob_crc, "BLOB-BLOCK" },
+	{ blob_loop, "BLOB-SHARED" },
+	{ blob_short, "BLOB-LENGTH" },
+	{ link_size, "SYMLINK-TARGET" },
+	{ xattr_ns, "XATTR-LIST" },
+	{ root_gone, "ROOT-BAD" },
+	{ dir_block_crc, "DIR-BLOCK" },
+	{ dir_block_index, "DIR-BLOCK-INDEX" },
+	{ dir_block_twice, "DIR-BLOCK-SHARED" },
+	{ free_list_loop, "DIR-FREE-LIST" },
+	{ free_list_off, "DIR-FREE-LIST" },
+	{ entry_dead, "DIR-ENTRY-DEAD" },
+	{ entry_type, "DIR-ENTRY-TYPE" },
+	{ name_twice, "DIR-NAME-TWICE" },
+	{ entry_count, "DIR-ENTRY-COUNT" },
+	{ hash_wrong, "DIR-HASH-MISSING" },
+	{ hash_wrong, "DIR-HASH-UNKNOWN" },
+	{ dir_parent, "DIR-PARENT" },
+	{ dir_in_itself, "DIR-LOOP" },
+	{ dir_two_names, "DIR-TWO-PARENTS" },
+	{ link_count, "LINK-COUNT" },
+	{ dir_link_count, "LINK-COUNT" },
+	{ lost, "INODE-LOST" },
+	{ lost, "ORPHAN-LINKED" },
+	{ orphan_dead, "ORPHAN-DEAD" },
+	{ orphan_kind, "ORPHAN-KIND" },
+};
+const unsigned image_nr_faults = ARRAY_SIZE(image_faults);

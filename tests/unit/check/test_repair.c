@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Repair: whatever a fault has done, one run of it leaves a file system in which the checker finds
+ * nothing and that takes new work; what was not damaged is still there.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "faults.h"
+#include "../fs/filefs.h"
+#include "mk.h"
+
+static char *check(struct bd *bd, bool repair, struct chk_result *res, int *err)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	const struct chk_opts opts = { .readonly = !repair, .out = out };
+
+	ck_assert_ptr_nonnull(out);
+	*err = chk_run(bd, &opts, res);
+	fclose(out);
+	return text;
+}
+
+static void must_be_clean(struct bd *bd, const char *when)
+{
+	struct chk_result res;
+	int err;
+	char *text = check(bd, false, &res, &err);
+
+	ck_assert_msg(!err && !res.found, "%s: %d, %s", when, err, text);
+	free(text);
+}
+
+/* Mounted, written to, and looked at again. */
+static void must_work(struct image *im)
+{
+	struct filefs f = { .mem = im->bd, .ctx = { .umask = 022 } };
+	struct fs_inode *dir, *ip;
+	char data[10000];
+
+	memset(data, 'w', sizeof(data));
+	filefs_mount(&f);
+	ip = filefs_create(&f, "new");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
+	fs_iput(ip);
+	ck_assert_int_eq(fs_mkdir(&f.ctx, f.root, "newdir", 6, 0755, &dir), 0);
+	ck_assert_int_eq(fs_rename(&f.ctx, f.root, "new", 3, dir, "moved", 5, 0), 0);
+	ck_assert_int_eq(fs_unlink(&f.ctx, dir, "moved", 5), 0);
+	fs_iput(dir);
+	filefs_umount(&f); /* checks too */
+}
+
+static bool beyond_repair(const char *code)
+{
+	return !strcmp(code, "SB-NONE") || !strcmp(code, "JNL-FEATURE");
+}
+
+START_TEST(fault_is_repaired)
+{
+	const struct fault *f = &image_faults[_i];
+	struct chk_result res;
+	struct image im;
+	char *text;
+	int err;
+
+	image_build(&im);
+	f->make(&im);
+	text = check(im.bd, true, &res, &err);
+	if (beyond_repair(f->code)) {
+		ck_assert_int_eq(err, 0);
+		ck_assert_uint_gt(res.left, 0);
+	} else {
+		ck_assert_msg(!err && res.left == 0 && res.fixed == res.found && res.found > 0,
+			      "%s: %d, %llu found, %llu left:\n%s", f->code, err,
+			      (unsigned long long)res.found, (unsigned long long)res.left, text);
+		must_be_clean(im.bd, f->code);
+		must_work(&im);
+	}
+	free(text);
+	image_free(&im);
+}
+END_TEST
+
+/* ---- Damage by seed ------------------------------------------------------------------------- */
+
+/* Any byte of a few metadata blocks, with sound checksums or without. */
+static void damage(struct image *im, struct rng *rng)
+{
+	for (unsigned n = 1 + (unsigned)rng_below(rng, 6); n > 0; n--) {
+		const uint64_t blocks[] = { im->root_block, im->dir_block[0], im->dir_block[1],
+					    im->map_node, im->hash_node, im->extent_node,
+					    im->link_blocks[0], im->attr_blob, im->orphan_node,
+					    od_ino_mblk(im->sb.root_ino), OD_AG_HDR_MBLK,
+					    le64_get(image_ag(im, 0)->ino.mblk),
+					    le64_get(image_ag(im, 0)->free_pos.mblk),
+					    im->sb.jnl_start, OD_AG_MMP_MBLK };
+		const uint64_t mblk = blocks[rng_below(rng, ARRAY_SIZE(blocks))];
+		uint8_t *at;
+
+		if (mblk >= im->c.dev_mblks) /* an address that was damaged before */
+			continue;
+		at = image_block(im, mblk);
+		if (rng_below(rng, 8) == 0)
+			memset(at, (int)rng_u64(rng), OD_MBLK_SIZE);
+		else
+			at[48 + rng_below(rng, 4000)] = (uint8_t)rng_u64(rng);
+		if (rng_below(rng, 4) && le32_get(((struct od_hdr *)(void *)at)->magic))
+			image_fix(im, mblk);
+	}
+}
+
+START_TEST(damage_is_repaired)
+{
+	const uint64_t seed = unit_seed(815) + (uint64_t)_i;
+	struct rng rng;
+
+	rng_seed(&rng, seed);
+	for (unsigned round = 0; round < 25; round++) {
+		struct chk_result res;
+		struct image im;
+		char *text;
+		int err;
+
+		image_build(&im);
+		damage(&im, &rng);
+		text = check(im.bd, true, &res, &err);
+		if (!res.unknown) {
+			ck_assert_msg(!err && res.left == 0, "seed %llu, round %u: %d, %llu left: %s",
+				      (unsigned long long)seed, round, err,
+				      (unsigned long long)res.left, text);
+			must_be_clean(im.bd, "afterwards");
+			must_work(&im);
+		}
+		free(text);
+		image_free(&im);
+	}
+}
+END_TEST
+
+/* The power goes at any write of a repair: the next one ends it. */
+START_TEST(repair_is_cut)
+{
+	const struct fault *f = &image_faults[_i];
+
+	if (beyond_repair(f->code))
+		return;
+	for (uint64_t cut = 1;; cut++) {
+		struct chk_result res;
+		struct image im;
+		struct bd *crash;
+		char *text;
+		int err;
+
+		image_build(&im);
+		f->make(&im);
+		ck_assert_int_eq(bd_crash_create(filefs_passthrough(im.bd), &crash), 0);
+		bd_crash_arm(crash, cut, cut);
+		free(check(crash, true, &res, &err));
+		if (!err)
+			bd_crash_cut(crash, cut);
+		bd_close(crash);
+		if (!err) {
+			image_free(&im);
+			break;
+		}
+		text = check(im.bd, true, &res, &err);
+		ck_assert_msg(!err && res.left == 0, "%s, cut %llu: %d, %llu left: %s", f->code,
+			      (unsigned long long)cut, err, (unsigned long long)res.left, text);
+		free(text);
+		must_be_clean(im.bd, "afterwards");
+		image_free(&im);
+		ck_assert_uint_lt(cut, 200);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("repair");
+	TCase *tc = tcase_create("repair");
+
+	tcase_set_timeout(tc, 60);
+	tcase_add_loop_test(tc, fault_is_repaired, 0, (int)image_nr_faults);
+	tcase_add_loop_test(tc, damage_is_repaired, 0, 12);
+	tcase_add_loop_test(tc, repair_is_cut, 0, (int)image_nr_faults);
+	suite_add_tcase(s, tc);
+	return unit_run(s);
+}
