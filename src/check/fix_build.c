@@ -15,7 +15,7 @@ static uint64_t alloc_any(struct fix *f, void *arg)
 
 static const struct fix_source anywhere = { .alloc = alloc_any };
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ------------------------------------------------------------------------- */
 
 static int build_file(struct fix *f, struct fix_file *file)
 {
@@ -50,7 +50,7 @@ static int build_file(struct fix *f, struct fix_file *file)
 	return err;
 }
 
-/* ---- Directories -------------------------------------------------------------------------------- */
+/* ---- Directories ------------------------------------------------------------------------- */
 
 /* One being written. */
 struct build {

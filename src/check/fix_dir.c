@@ -17,7 +17,7 @@ struct walk {
 	struct chk_vec todo;    /* uint64_t */
 };
 
-/* ---- Reading what can be read ---------------------------------------------------------------- */
+/* ---- Reading what can be read ------------------------------------------------------------------------- */
 
 struct map_entry {
 	uint64_t index, mblk;
@@ -121,7 +121,7 @@ static void keep_names(struct fix *f, uint64_t ino, struct chk_vec *names)
 	names->n = kept;
 }
 
-/* ---- One directory ----------------------------------------------------------------------------- */
+/* ---- One directory ------------------------------------------------------------------------- */
 
 /* Its names count, and its directories are next. */
 static void follow(struct walk *w, uint64_t ino, const struct chk_vec *names)
@@ -204,7 +204,7 @@ static struct fix_dir *dir_to_build(struct fix *f, uint64_t ino)
 	return (struct fix_dir *)f->dirs.data + f->dirs.n - 1;
 }
 
-/* ---- A directory made from nothing --------------------------------------------------------------- */
+/* ---- A directory made from nothing ------------------------------------------------------------------------- */
 
 static void make_dir(struct fix *f, uint64_t ino, uint64_t parent, unsigned mode)
 {
@@ -227,7 +227,7 @@ static void make_dir(struct fix *f, uint64_t ino, uint64_t parent, unsigned mode
 	ci->parent = parent;
 }
 
-/* ---- lost+found ------------------------------------------------------------------------------------- */
+/* ---- lost+found -------------------------------------------------------------------------- */
 
 static bool name_is(const struct fix_name *n, const char *name)
 {
@@ -325,7 +325,7 @@ static void save_inode(struct fix *f, uint64_t ino)
 	add_name(f, f->lost_found, name, ino);
 }
 
-/* ---- All ----------------------------------------------------------------------------------------------- */
+/* ---- All ------------------------------------------------------------------------- */
 
 typedef void (*inode_fn)(struct walk *w, uint64_t ino, struct chk_inode *ci);
 

@@ -32,7 +32,7 @@ static uint64_t take_spare(struct fix *f, void *arg)
 	return g->spare.n ? ((const uint64_t *)g->spare.data)[--g->spare.n] : 0;
 }
 
-/* ---- Inodes ------------------------------------------------------------------------------------ */
+/* ---- Inodes ------------------------------------------------------------------------- */
 
 static void add_cluster(struct group *g, const struct chk_cluster *cl)
 {
@@ -75,7 +75,7 @@ static void gather_inodes(struct group *g)
 			add_cluster(g, &cl[i]);
 }
 
-/* ---- Free space ----------------------------------------------------------------------------------- */
+/* ---- Free space ------------------------------------------------------------------------- */
 
 static void add_extent(struct group *g, uint64_t start, uint64_t end)
 {
@@ -192,7 +192,7 @@ static int take_spares(struct group *g)
 	return g->f->c->error;
 }
 
-/* ---- The group --------------------------------------------------------------------------------------- */
+/* ---- The group ------------------------------------------------------------------------- */
 
 static int build_trees(struct group *g, struct od_ag *ag)
 {

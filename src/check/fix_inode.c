@@ -6,7 +6,7 @@
 
 #include "fix.h"
 
-/* ---- What an inode will be ---------------------------------------------------------------------- */
+/* ---- What an inode will be ------------------------------------------------------------------------- */
 
 static int edit_cmp(const struct fix_edit *a, const struct fix_edit *b)
 {
@@ -102,7 +102,7 @@ int fix_inodes_write(struct fix *f)
 	return err;
 }
 
-/* ---- Attributes -------------------------------------------------------------------------------------- */
+/* ---- Attributes ------------------------------------------------------------------------- */
 
 int fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks)
 {
@@ -125,7 +125,7 @@ int fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks)
 	return f->c->error;
 }
 
-/* ---- Files ---------------------------------------------------------------------------------------------- */
+/* ---- Files ------------------------------------------------------------------------- */
 
 static void keep_extent(struct chk *c, const le64_t *rec, void *arg)
 {
@@ -250,7 +250,7 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	chk_vec_push(f->c, &f->files, &file);
 }
 
-/* ---- One inode ------------------------------------------------------------------------------------------ */
+/* ---- One inode ------------------------------------------------------------------------- */
 
 static void lose(struct fix *f, uint64_t ino, struct chk_inode *ci, const struct od_inode *di)
 {

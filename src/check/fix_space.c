@@ -67,7 +67,7 @@ void fix_trial_undo(struct fix *f, struct fix_trial *t)
 	fix_trial_drop(f, t);
 }
 
-/* ---- Free blocks ----------------------------------------------------------------------------- */
+/* ---- Free blocks ------------------------------------------------------------------------- */
 
 struct search {
 	uint64_t from, to; /* units */
