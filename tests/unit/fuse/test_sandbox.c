@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,12 +116,21 @@ START_TEST(test_filter)
 }
 END_TEST
 
+#ifndef __SANITIZE_THREAD__
 static void *wait_for_ever(void *arg)
 {
 	char c;
 
 	(void)!read(*(int *)arg, &c, 1);
 	return NULL;
+}
+
+static _Atomic unsigned nr_up;
+
+static void *come_up(void *arg)
+{
+	atomic_fetch_add(&nr_up, 1);
+	return wait_for_ever(arg);
 }
 
 /* One number of /proc/PID/task/TID/status. */
@@ -149,15 +159,20 @@ static void child_with_threads(int fd)
 	if (pipe(block) < 0)
 		_exit(1);
 	for (int i = 0; i < 3; i++)
-		if (pthread_create(&t[i], NULL, wait_for_ever, &block[0]))
+		if (pthread_create(&t[i], NULL, come_up, &block[0]))
 			_exit(1);
+	while (atomic_load(&nr_up) < 3)
+		usleep(1000);
 	c = fz_sandbox_enter(FZ_SANDBOX_DEFAULT, &what) == 0 ? 'y' : 'n';
 	(void)!write(fd, &c, 1);
 	wait_for_ever(&fd);
 	_exit(0);
 }
 
-/* Threads that were there before have given up as much as the one that asked. */
+/*
+ * Threads that were there before have given up as much as the one that asked. Not for
+ * ThreadSanitizer, which keeps signals from threads that read: they cannot be asked.
+ */
 START_TEST(test_every_thread)
 {
 	char path[64], c;
@@ -194,6 +209,7 @@ START_TEST(test_every_thread)
 	close(fds[1]);
 }
 END_TEST
+#endif
 
 START_TEST(test_still_lives)
 {
@@ -207,7 +223,9 @@ int main(void)
 	TCase *t = tcase_create("sandbox");
 
 	tcase_add_test(t, test_filter);
+#ifndef __SANITIZE_THREAD__
 	tcase_add_test(t, test_every_thread);
+#endif
 	tcase_add_test(t, test_still_lives);
 	suite_add_tcase(s, t);
 	return unit_run(s);
