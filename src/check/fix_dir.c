@@ -204,7 +204,7 @@ static struct fix_dir *dir_to_build(struct fix *f, uint64_t ino)
 	return (struct fix_dir *)f->dirs.data + f->dirs.n - 1;
 }
 
-/* ---- A directory made from nothing ------------------------------------------------------------------------- */
+/* ---- A directory made from nothing ----------------------------------------------------- */
 
 static void make_dir(struct fix *f, uint64_t ino, uint64_t parent, unsigned mode)
 {

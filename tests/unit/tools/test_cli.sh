@@ -70,14 +70,26 @@ codes = [subprocess.run(c, stderr=subprocess.DEVNULL).returncode
 sys.exit(codes != [1, 8])' "$img" "$mkfs" "$fsck" || { echo "FAILED: lock ignored"; failed=1; }
 fi
 
-# fsck: nothing of ours, usage, damage; -p and -y say that they cannot.
+# fsck: nothing of ours, usage, damage, and its repair.
 want 16 'which device' "$fsck"
 want 8 'No such file' "$fsck" "$dir/none"
 want 8 'no iomapfs' "$fsck" "$0"
 put 8300
 want 4 'AG-HEADER' "$fsck" -n "$img"
-want 4 'not in this version' "$fsck" -y "$img"
-want 4 'not in this version' "$fsck" -p "$img"
+want 16 'only one of' "$fsck" -n -y "$img"
+want 4 'nothing was changed' "$fsck" "$img"
+# What was unmounted is taken for clean; looked at, this is not for -p to decide.
+want 0 'not looked at' "$fsck" -p "$img"
+cp "$img" "$dir/before"
+want 4 'without -p' "$fsck" -f -p "$img"
+cmp -s "$img" "$dir/before" || { echo "FAILED: -p changed what it would not repair"; failed=1; }
+want 1 'all repaired' "$fsck" -y "$img"
+want 0 'clean$' "$fsck" -n "$img"
+# A copy of the superblock costs nobody anything.
+put 8388700
+want 4 'SB-COPY' "$fsck" -n "$img"
+want 1 'all repaired' "$fsck" -f -p "$img"
+want 0 'clean$' "$fsck" -f -p "$img"
 put 200
 want 4 'SB-PRIMARY' "$fsck" "$img"
 exit $failed
