@@ -79,7 +79,14 @@ void fuzz_ops_walk(struct fs *fs);
 /* Carry out the rest of the input as operations that change things. */
 void fuzz_ops_run(struct fs *fs, struct fuzz_in *in);
 
-/* Once, before the first input: no log lines, no core. */
+/* Before each input: no log lines, unless FUZZ_LOG=1. */
 void fuzz_quiet(void);
+/*
+ * FUZZ_JUDGE=1: what one part calls sound another must not call damaged. Listen to the errors
+ * that are logged from here on; fuzz_complained aborts if there were any.
+ */
+bool fuzz_judges(void);
+void fuzz_listen(void);
+void fuzz_complained(void);
 
 #endif

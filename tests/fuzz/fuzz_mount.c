@@ -3,9 +3,6 @@
  * Mount a damaged image and work in it. First byte: how it is mounted. Then the damage, an
  * end mark, and the operations.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "fuzz.h"
 #include "iomapfs/check.h"
 
@@ -27,15 +24,6 @@ static void mount_and_work(struct bd *bd, const struct fs_mount_opts *opts, stru
 	fs_unmount(fs);
 }
 
-/* FUZZ_JUDGE=1: an image that fsck finds nothing wrong with must not be called damaged later. */
-static _Atomic int complaints;
-
-static void judge_sink(enum log_level lvl, const char *line, void *arg)
-{
-	if (lvl == LOG_LVL_ERR && !atomic_fetch_add(&complaints, 1))
-		fprintf(stderr, "%s\n", line);
-}
-
 static bool is_clean(struct bd *bd)
 {
 	struct chk_opts opts = { .readonly = true };
@@ -55,16 +43,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.discard = how & 8,
 	};
 	struct bd *bd = fuzz_image_new(FUZZ_BASE);
-	bool judge = getenv("FUZZ_JUDGE");
+	bool judge;
 
 	fuzz_quiet();
 	fuzz_image_damage(bd, FUZZ_BASE, &in);
-	judge = judge && is_clean(bd);
-	atomic_store(&complaints, 0);
+	judge = fuzz_judges() && is_clean(bd);
 	if (judge)
-		log_set_sink(judge_sink, NULL);
+		fuzz_listen();
 	mount_and_work(bd, &opts, &in);
-	if (judge && atomic_load(&complaints))
-		abort();
+	if (judge)
+		fuzz_complained();
 	return 0;
 }

@@ -59,6 +59,33 @@ void fuzz_quiet(void)
 		log_set_sink(no_sink, NULL);
 }
 
+static _Atomic bool complained;
+
+static void listening_sink(enum log_level lvl, const char *line, void *arg)
+{
+	if (lvl != LOG_LVL_ERR)
+		return;
+	fprintf(stderr, "%s\n", line);
+	atomic_store(&complained, true);
+}
+
+bool fuzz_judges(void)
+{
+	return getenv("FUZZ_JUDGE");
+}
+
+void fuzz_listen(void)
+{
+	atomic_store(&complained, false);
+	log_set_sink(listening_sink, NULL);
+}
+
+void fuzz_complained(void)
+{
+	if (atomic_load(&complained))
+		abort();
+}
+
 /* ---- Making it ----------------------------------------------------------------------- */
 
 static void must(bool ok, const char *what)
