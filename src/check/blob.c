@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Blobs: long symbolic links, lists of extended attributes, long values. */
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +119,50 @@ static void check_repeats(struct chk *c, struct chk_vec *names)
 		}
 }
 
+/* ---- Access control lists ------------------------------------------------------------------ */
+
+struct acl_entry {
+	le16_t tag, perm;
+	le32_t id;
+};
+
+/* As setxattr(2) takes them: owner, named users, group, named groups, mask, other. */
+static bool acl_ok(const uint8_t *acl, size_t len)
+{
+	static const unsigned order[] = { ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_GROUP, ACL_MASK,
+					  ACL_OTHER };
+	unsigned at = 0, count[ARRAY_SIZE(order)] = { 0 };
+	struct acl_entry e;
+	le32_t version;
+
+	if (len < sizeof(version) + sizeof(e) || (len - sizeof(version)) % sizeof(e) != 0)
+		return false;
+	memcpy(&version, acl, sizeof(version));
+	if (le32_get(version) != POSIX_ACL_XATTR_VERSION)
+		return false;
+	for (size_t i = sizeof(version); i < len; i += sizeof(e)) {
+		memcpy(&e, acl + i, sizeof(e));
+		while (at < ARRAY_SIZE(order) && order[at] != le16_get(e.tag))
+			at++;
+		if (at == ARRAY_SIZE(order) || (le16_get(e.perm) & ~7u))
+			return false;
+		count[at]++;
+	}
+	if (count[0] != 1 || count[2] != 1 || count[5] != 1 || count[4] > 1)
+		return false;
+	return count[4] == 1 || (count[1] == 0 && count[3] == 0);
+}
+
+static void check_acl(struct chk *c, const struct od_xattr *x, const uint8_t *value)
+{
+	if (x->ns != OD_XNS_ACL_ACCESS && x->ns != OD_XNS_ACL_DEFAULT)
+		return;
+	if (!acl_ok(value, le32_get(x->value_len)))
+		chk_raise(c, CHK_P_XATTR_ACL, "%s", x->ns == OD_XNS_ACL_ACCESS ? "access" : "default");
+}
+
+/* ---- Attributes ---------------------------------------------------------------------------- */
+
 static void check_value_blob(struct chk *c, uint64_t ino, const struct od_xattr *x,
 			     const uint8_t *value, uint64_t *nr_mblks)
 {
@@ -133,6 +179,8 @@ static void check_value_blob(struct chk *c, uint64_t ino, const struct od_xattr 
 	if (data && len != le32_get(x->value_len))
 		chk_raise(c, CHK_P_BLOB_LENGTH, "attribute value of %u bytes, blob of %zu",
 			  le32_get(x->value_len), len);
+	else if (data)
+		check_acl(c, x, data);
 	free(data);
 }
 
@@ -155,6 +203,8 @@ static void check_list(struct chk *c, uint64_t ino, const uint8_t *list, size_t 
 		chk_vec_push(c, &names, &ref);
 		if (le16_get(x.flags) & OD_XATTR_BLOB)
 			check_value_blob(c, ino, &x, list + at + sizeof(x) + x.name_len, nr_mblks);
+		else
+			check_acl(c, &x, list + at + sizeof(x) + x.name_len);
 	}
 	check_repeats(c, &names);
 	chk_vec_free(&names);

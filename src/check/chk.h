@@ -60,6 +60,7 @@
 	X(BLOB_SHARED, 2, ERROR, "a blob's block is in use by something else") \
 	X(BLOB_LENGTH, 2, ERROR, "a blob's length is not what its first block or its user says") \
 	X(XATTR_LIST, 2, ERROR, "the list of extended attributes is damaged") \
+	X(XATTR_ACL, 2, ERROR, "an access control list is damaged") \
 	X(SYMLINK_TARGET, 2, ERROR, "a symbolic link's target is damaged") \
 	/* Pass 3: directories */ \
 	X(ROOT_BAD, 3, ERROR, "the root directory is missing or no directory") \

@@ -301,6 +301,163 @@ FAULT(orphan_kind)
 	image_fix(im, im->orphan_node);
 }
 
+FAULT(mmp_crc)
+{
+	od_mmp_init(image_block(im, OD_AG_MMP_MBLK), im->c.meta_uuid, 7, 0, "host", "dev");
+	((uint8_t *)image_block(im, OD_AG_MMP_MBLK))[90] ^= 1;
+}
+FAULT(nothing) { (void)im; }
+FAULT(log_waits) { image_log(im, 1, 0, 3, false); }
+FAULT(sb_feature)
+{
+	struct sb_info sb = im->sb;
+
+	sb.ro_compat = 4;
+	for (uint32_t agno = 0; agno < sb.nr_ags; agno++)
+		od_sb_encode(&sb, agno, image_block(im, od_ag_start_mblk(&im->c, agno)));
+}
+FAULT(bad_image)
+{
+	image_log(im, 1, 0, 4, false);
+	/* Nanoseconds beyond a second: the image is whole, what it says is not. */
+	image_log_edit(im, 0, OD_HDR_SIZE + 6 * OD_INODE_SIZE + 79, 0xff);
+}
+/* A block that may be used: the last of a group's reserve. */
+static uint64_t take_reserve(struct image *im, uint32_t agno)
+{
+	struct od_ag *ag = image_ag(im, agno);
+	const uint32_t n = le32_get(ag->nr_reserve) - 1;
+	const uint64_t mblk = le64_get(ag->reserve[n]);
+
+	ag->nr_reserve = le32_make(n);
+	ag->reserve[n] = le64_make(0);
+	image_fix(im, od_ag_start_mblk(&im->c, agno) + OD_AG_HDR_MBLK);
+	return mblk;
+}
+/* Group 1's only free extent as two that overlap, or touch; the index by length says the same. */
+static void split_free(struct image *im, uint64_t overlap)
+{
+	struct od_ag *ag = image_ag(im, 1);
+	const uint64_t pos = le64_get(ag->free_pos.mblk), len = le64_get(ag->free_len.mblk);
+	le64_t *p = image_recs(im, pos), *l = image_recs(im, len);
+	const uint64_t start = le64_get(p[0]), n = le64_get(p[1]);
+
+	SET64(p[1], 8);
+	SET64(p[2], start + 8 - overlap);
+	SET64(p[3], n - 8 + overlap);
+	SET64(l[0], 8);
+	SET64(l[1], start);
+	SET64(l[2], n - 8 + overlap);
+	SET64(l[3], start + 8 - overlap);
+	((struct od_hdr *)image_block(im, pos))->nrecs = le16_make(2);
+	((struct od_hdr *)image_block(im, len))->nrecs = le16_make(2);
+	image_fix(im, pos);
+	image_fix(im, len);
+}
+FAULT(free_cross)
+{
+	/* In one leaf the verifier sees it: the second one goes to a leaf of its own. */
+	struct od_ag *ag = image_ag(im, 1);
+	const uint64_t leaf = le64_get(ag->free_pos.mblk);
+	const uint64_t second = take_reserve(im, 1), top = take_reserve(im, 1);
+	uint64_t start;
+
+	split_free(im, 0);
+	start = le64_get(image_recs(im, leaf)[2]);
+	image_copy_node(im, leaf, second);
+	image_copy_node(im, leaf, top);
+	SET64(image_recs(im, second)[0], start);
+	SET64(image_recs(im, second)[1], le64_get(image_recs(im, leaf)[3]));
+	SET64(image_recs(im, leaf)[1], 9);
+	((struct od_hdr *)image_block(im, leaf))->nrecs = le16_make(1);
+	((struct od_hdr *)image_block(im, second))->nrecs = le16_make(1);
+	((struct od_hdr *)image_block(im, top))->level = le16_make(1);
+	SET64(image_recs(im, top)[0], le64_get(image_recs(im, leaf)[0]));
+	SET64(image_recs(im, top)[1], leaf);
+	SET64(image_recs(im, top)[2], start);
+	SET64(image_recs(im, top)[3], second);
+	image_fix(im, leaf);
+	image_fix(im, second);
+	image_fix(im, top);
+	ag->free_pos.mblk = le64_make(top);
+	ag->free_pos.level = le16_make(1);
+	image_fix(im, od_ag_start_mblk(&im->c, 1) + OD_AG_HDR_MBLK);
+}
+FAULT(free_split) { split_free(im, 0); }
+FAULT(slot_all)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 1)->slot.mblk);
+
+	SET64(image_recs(im, mblk)[1], (1u << (1u << (im->c.cluster_shift - OD_MBLK_SHIFT))) - 1);
+	image_fix(im, mblk);
+}
+FAULT(inode_cluster)
+{
+	const uint64_t mblk = le64_get(image_ag(im, 0)->ino.mblk);
+	le64_t *rec = image_recs(im, mblk);
+
+	/* A second cluster, where the group's own nodes are. */
+	SET64(rec[3], le64_get(rec[0]) + (1u << (im->c.cluster_shift - OD_MBLK_SHIFT)));
+	SET64(rec[4], 0);
+	SET64(rec[5], 0);
+	((struct od_hdr *)image_block(im, mblk))->nrecs = le16_make(2);
+	image_fix(im, mblk);
+}
+FAULT(tree_keys)
+{
+	struct od_root *root = (void *)image_inode(im, im->file_tree)->area;
+	const uint64_t top = take_reserve(im, 0);
+
+	/* A node above the leaf that says it starts later than it does, and one more before it. */
+	image_copy_node(im, im->extent_node, top);
+	((struct od_hdr *)image_block(im, top))->level = le16_make(1);
+	((struct od_hdr *)image_block(im, top))->nrecs = le16_make(2);
+	SET64(image_recs(im, top)[0], 0);
+	SET64(image_recs(im, top)[1], im->extent_node);
+	SET64(image_recs(im, top)[2], 3);
+	SET64(image_recs(im, top)[3], im->attr_blob);
+	image_fix(im, top);
+	root->mblk = le64_make(top);
+	root->level = le16_make(1);
+	fix_inodes(im);
+}
+FAULT(extent_cross)
+{
+	/* Two leaves that overlap: one alone would not pass its own checks. */
+	struct od_root *root = (void *)image_inode(im, im->file_tree)->area;
+	const uint64_t top = take_reserve(im, 0);
+	const uint64_t second = take_reserve(im, 0);
+
+	image_copy_node(im, im->extent_node, top);
+	image_copy_node(im, im->extent_node, second);
+	memcpy(image_recs(im, second), image_recs(im, im->extent_node) + 3, 24);
+	((struct od_hdr *)image_block(im, second))->nrecs = le16_make(1);
+	((struct od_hdr *)image_block(im, im->extent_node))->nrecs = le16_make(1);
+	*(le32_t *)(void *)((uint8_t *)image_recs(im, im->extent_node) + 16) = le32_make(6);
+	((struct od_hdr *)image_block(im, top))->level = le16_make(1);
+	SET64(image_recs(im, top)[0], 0);
+	SET64(image_recs(im, top)[1], im->extent_node);
+	SET64(image_recs(im, top)[2], 5);
+	SET64(image_recs(im, top)[3], second);
+	image_fix(im, top);
+	image_fix(im, second);
+	image_fix(im, im->extent_node);
+	root->mblk = le64_make(top);
+	root->level = le16_make(1);
+	fix_inodes(im);
+}
+FAULT(acl_bad)
+{
+	/* The attribute "x" of four bytes as an access list without entries. */
+	uint8_t *x = image_inode(im, im->file_list)->area + OD_INODE_AREA - 16;
+
+	memset(x, 0, 16);
+	x[0] = OD_XNS_ACL_ACCESS;
+	x[4] = 8;
+	x[8] = 2;
+	fix_inodes(im);
+}
+
 const struct fault image_faults[] = {
 	{ primary_crc, "SB-PRIMARY" },
 	{ copy_crc, "SB-COPY" },
@@ -364,5 +521,21 @@ const struct fault image_faults[] = {
 	{ lost, "ORPHAN-LINKED" },
 	{ orphan_dead, "ORPHAN-DEAD" },
 	{ orphan_kind, "ORPHAN-KIND" },
+	{ mmp_crc, "MMP-BLOCK" },
+	{ sb_feature, "SB-FEATURE" },
+	{ bad_image, "JNL-IMAGE" },
+	{ inode_cluster, "SPACE-CLAIMED-TWICE" },
+	{ tree_keys, "TREE-KEYS" },
+	{ free_cross, "TREE-RECORDS-CROSS" },
+	{ extent_cross, "TREE-RECORDS-CROSS" },
+	{ acl_bad, "XATTR-ACL" },
 };
 const unsigned image_nr_faults = ARRAY_SIZE(image_faults);
+
+const struct fault image_notes[] = {
+	{ nothing, "ORPHAN-CLEAN" },
+	{ log_waits, "JNL-REPLAYED" },
+	{ free_split, "FREE-NOT-MERGED" },
+	{ slot_all, "SLOT-ALL-FREE" },
+};
+const unsigned image_nr_notes = ARRAY_SIZE(image_notes);

@@ -14,5 +14,8 @@ struct fault {
 };
 extern const struct fault image_faults[];
 extern const unsigned image_nr_faults;
+/* What is told and no error. */
+extern const struct fault image_notes[];
+extern const unsigned image_nr_notes;
 
 #endif

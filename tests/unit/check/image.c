@@ -331,6 +331,59 @@ void image_build(struct image *im)
 	finish(im);
 }
 
+/* One transaction in the ring: a new image of the root's inode block with another link count. */
+void image_log(struct image *im, uint64_t seq, uint64_t at, unsigned nlink, bool revoke)
+{
+	const uint64_t ring = im->sb.jnl_start + 1, home = od_ino_mblk(im->sb.root_ino);
+	uint8_t *image = image_block(im, ring + at + 1);
+	struct od_hdr *desc = image_block(im, ring + at);
+	struct od_jdesc_entry *e = (void *)(desc + 1);
+	struct od_jcommit *commit = image_block(im, ring + at + 2);
+	struct od_jsb *jsb = image_block(im, im->sb.jnl_start);
+
+	od_hdr_init(desc, revoke ? OD_MAGIC_JREV : OD_MAGIC_JDESC, im->c.meta_uuid, 0, ring + at);
+	desc->nrecs = le16_make(1);
+	if (revoke) {
+		commit = (void *)image;
+		*(le64_t *)(void *)e = le64_make(home);
+	} else {
+		memcpy(image, image_block(im, home), OD_MBLK_SIZE);
+		((struct od_inode *)(void *)(image + OD_HDR_SIZE))->nlink = le32_make(nlink);
+		od_seal(image, seq);
+		e->mblk = le64_make(home);
+		e->crc = le32_make(od_crc32c(0, image, OD_MBLK_SIZE));
+	}
+	od_seal(desc, seq);
+	od_hdr_init(commit, OD_MAGIC_JCOMMIT, im->c.meta_uuid, 0, ring + at + (revoke ? 1 : 2));
+	commit->nr_blocks = le64_make(revoke ? 2 : 3);
+	commit->chain_crc = le32_make(od_crc32c(0, &desc->crc, sizeof(desc->crc)));
+	od_seal(commit, seq);
+	jsb->clean = le64_make(0);
+	image_fix(im, im->sb.jnl_start);
+}
+
+/* Change a byte of the image in the transaction at ring index `at`, checksums included. */
+void image_log_edit(struct image *im, uint64_t at, unsigned byte, uint8_t value)
+{
+	const uint64_t ring = im->sb.jnl_start + 1;
+	struct od_hdr *desc = image_block(im, ring + at), *commit = image_block(im, ring + at + 2);
+	uint8_t *image = image_block(im, ring + at + 1);
+
+	image[byte] = value;
+	od_seal(image, le64_get(desc->seq));
+	((struct od_jdesc_entry *)(desc + 1))->crc = le32_make(od_crc32c(0, image, OD_MBLK_SIZE));
+	od_seal(desc, le64_get(desc->seq));
+	((struct od_jcommit *)commit)->chain_crc = le32_make(od_crc32c(0, &desc->crc, sizeof(desc->crc)));
+	od_seal(commit, le64_get(desc->seq));
+}
+
+/* The contents of a tree node at another address. */
+void image_copy_node(struct image *im, uint64_t from, uint64_t to)
+{
+	memcpy(image_block(im, to), image_block(im, from), OD_MBLK_SIZE);
+	((struct od_hdr *)image_block(im, to))->mblk = le64_make(to);
+}
+
 void image_free(struct image *im)
 {
 	bd_close(im->bd);

@@ -32,6 +32,10 @@ struct image {
 
 void image_build(struct image *im);
 void image_free(struct image *im);
+/* A transaction with (or a revoke of) an image of the root's inode block, its link count changed. */
+void image_log(struct image *im, uint64_t seq, uint64_t at, unsigned nlink, bool revoke);
+void image_log_edit(struct image *im, uint64_t at, unsigned byte, uint8_t value);
+void image_copy_node(struct image *im, uint64_t from, uint64_t to);
 
 static inline void *image_block(struct image *im, uint64_t mblk)
 {

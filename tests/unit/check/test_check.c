@@ -110,6 +110,73 @@ START_TEST(fault_is_named)
 }
 END_TEST
 
+START_TEST(note_is_told)
+{
+	const struct fault *f = &image_notes[_i];
+	struct chk_result res;
+	struct image im;
+	char *text;
+	int err;
+
+	image_build(&im);
+	f->make(&im);
+	text = run(im.bd, &res, &err);
+	ck_assert_msg(err == 0 && has_code(text, f->code), "wanted %s, got:\n%s", f->code, text);
+	free(text);
+	image_free(&im);
+}
+END_TEST
+
+static bool has_recipe(const char *code, const struct fault *f, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (strcmp(f[i].code, code) == 0)
+			return true;
+	return false;
+}
+
+/* No problem that no test has ever seen. */
+START_TEST(each_problem_has_a_recipe)
+{
+	const struct chk_problem_info *p;
+
+	for (unsigned i = 0; (p = chk_problem_get(i)); i++) {
+		char code[48];
+
+		snprintf(code, sizeof(code), "%s", p->code);
+		for (char *s = code; *s; s++)
+			if (*s == '_')
+				*s = '-';
+		/* A block that cannot be read: unreadable_node makes that. */
+		ck_assert_msg(has_recipe(code, image_faults, image_nr_faults) ||
+				      has_recipe(code, image_notes, image_nr_notes) ||
+				      !strcmp(code, "TREE-NODE-READ"),
+			      "%s has none", code);
+	}
+}
+END_TEST
+
+START_TEST(unreadable_node)
+{
+	struct bd_fault_rule rule = { .op = BD_READ, .count = UINT64_MAX, .error = -EIO };
+	struct chk_result res;
+	struct image im;
+	struct bd *fault;
+	char *text;
+	int err;
+
+	image_build(&im);
+	rule.start = im.extent_node << OD_MBLK_SHIFT;
+	rule.end = rule.start + OD_MBLK_SIZE;
+	ck_assert_int_eq(bd_fault_create(im.bd, &fault), 0);
+	bd_fault_set(fault, &rule, 1);
+	text = run(fault, &res, &err);
+	ck_assert_msg(err == 0 && has_code(text, "TREE-NODE-READ") && res.found > 0, "%d, %s", err, text);
+	free(text);
+	bd_close(fault);
+}
+END_TEST
+
 /*
  * Hostile images: any bytes may be anything, with sound checksums. The checker must come
  * to an end without touching what is not its own (the sanitizers watch).
@@ -153,37 +220,6 @@ END_TEST
 
 /* ---- Journal --------------------------------------------------------------------------------- */
 
-/* One transaction in the ring: a new image of the root's inode block with another link count. */
-static void log_root(struct image *im, uint64_t seq, uint64_t at, unsigned nlink, bool revoke)
-{
-	const uint64_t ring = im->sb.jnl_start + 1, home = od_ino_mblk(im->sb.root_ino);
-	uint8_t *image = image_block(im, ring + at + 1);
-	struct od_hdr *desc = image_block(im, ring + at);
-	struct od_jdesc_entry *e = (void *)(desc + 1);
-	struct od_jcommit *commit = image_block(im, ring + at + 2);
-	struct od_jsb *jsb = image_block(im, im->sb.jnl_start);
-
-	od_hdr_init(desc, revoke ? OD_MAGIC_JREV : OD_MAGIC_JDESC, im->c.meta_uuid, 0, ring + at);
-	desc->nrecs = le16_make(1);
-	if (revoke) {
-		commit = (void *)image;
-		*(le64_t *)(void *)e = le64_make(home);
-	} else {
-		memcpy(image, image_block(im, home), OD_MBLK_SIZE);
-		((struct od_inode *)(void *)(image + OD_HDR_SIZE))->nlink = le32_make(nlink);
-		od_seal(image, seq);
-		e->mblk = le64_make(home);
-		e->crc = le32_make(od_crc32c(0, image, OD_MBLK_SIZE));
-	}
-	od_seal(desc, seq);
-	od_hdr_init(commit, OD_MAGIC_JCOMMIT, im->c.meta_uuid, 0, ring + at + (revoke ? 1 : 2));
-	commit->nr_blocks = le64_make(revoke ? 2 : 3);
-	commit->chain_crc = le32_make(od_crc32c(0, &desc->crc, sizeof(desc->crc)));
-	od_seal(commit, seq);
-	jsb->clean = le64_make(0);
-	image_fix(im, im->sb.jnl_start);
-}
-
 START_TEST(log_is_followed)
 {
 	struct chk_result res;
@@ -192,7 +228,7 @@ START_TEST(log_is_followed)
 	int err;
 
 	image_build(&im);
-	log_root(&im, 1, 0, 9, false);
+	image_log(&im, 1, 0, 9, false);
 	text = run(im.bd, &res, &err);
 	ck_assert_int_eq(err, 0);
 	ck_assert(has_code(text, "JNL-REPLAYED"));
@@ -200,13 +236,13 @@ START_TEST(log_is_followed)
 	free(text);
 
 	/* The next transaction takes the image back. */
-	log_root(&im, 2, 3, 0, true);
+	image_log(&im, 2, 3, 0, true);
 	text = run(im.bd, &res, &err);
 	ck_assert_msg(res.found == 0 && has_code(text, "JNL-REPLAYED"), "%s", text);
 	free(text);
 
 	/* And one more logs it again. */
-	log_root(&im, 3, 5, 4, false);
+	image_log(&im, 3, 5, 4, false);
 	text = run(im.bd, &res, &err);
 	ck_assert_msg(has_code(text, "LINK-COUNT"), "%s", text);
 	free(text);
@@ -223,7 +259,7 @@ START_TEST(torn_tail_is_ignored)
 	int err;
 
 	image_build(&im);
-	log_root(&im, 1, 0, 9, false);
+	image_log(&im, 1, 0, 9, false);
 	((uint8_t *)image_block(&im, im.sb.jnl_start + 1 + torn[_i]))[600] ^= 1;
 	text = run(im.bd, &res, &err);
 	ck_assert_int_eq(err, 0);
@@ -262,6 +298,9 @@ int main(void)
 	tcase_add_test(tc, not_ours);
 	tcase_add_test(tc, everything_is_clean);
 	tcase_add_loop_test(tc, fault_is_named, 0, (int)image_nr_faults);
+	tcase_add_loop_test(tc, note_is_told, 0, (int)image_nr_notes);
+	tcase_add_test(tc, each_problem_has_a_recipe);
+	tcase_add_test(tc, unreadable_node);
 	tcase_add_loop_test(tc, random_damage, 0, 8);
 	tcase_add_test(tc, log_is_followed);
 	tcase_add_loop_test(tc, torn_tail_is_ignored, 0, 3);

@@ -54,7 +54,7 @@ static void must_work(struct image *im)
 
 static bool beyond_repair(const char *code)
 {
-	return !strcmp(code, "SB-NONE") || !strcmp(code, "JNL-FEATURE");
+	return !strcmp(code, "SB-NONE") || !strcmp(code, "JNL-FEATURE") || !strcmp(code, "SB-FEATURE");
 }
 
 START_TEST(fault_is_repaired)
