@@ -83,6 +83,96 @@ START_TEST(fault_is_repaired)
 }
 END_TEST
 
+/* ---- What was not damaged ------------------------------------------------------------------ */
+
+/* Faults of groups, copies, counts and maps: not one byte of a file has to do with them. */
+static const char *const files_untouched[] = {
+	"SB-PRIMARY",       "SB-COPY",          "SB-COPY-DIFFERS", "MMP-BLOCK",       "JNL-SB",
+	"AG-HEADER",        "AG-HEAD-SPARE",    "AG-FREE-BLOCKS",  "AG-FREE-SLOTS",   "AG-INODES",
+	"AG-FREE-INODES",   "FREE-LEN-UNKNOWN", "SPACE-LOST",      "INOFREE-UNKNOWN", "EXTENT-COUNT",
+	"INODE-FREE-IN-MAP", "INODE-BLOCKS",    "DIR-FREE-LIST",   "DIR-ENTRY-COUNT", "DIR-HASH-MISSING",
+	"LINK-COUNT",       "ORPHAN-DEAD",      "ORPHAN-KIND",
+};
+
+static bool leaves_files_alone(const char *code)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(files_untouched); i++)
+		if (!strcmp(code, files_untouched[i]))
+			return true;
+	return false;
+}
+
+static uint8_t pattern(uint64_t fsb, unsigned byte)
+{
+	return (uint8_t)(1 + (fsb * 31 + byte) % 255);
+}
+
+static void fill_data(struct image *im)
+{
+	const unsigned size = 1u << im->c.block_shift;
+
+	for (unsigned i = 0; i < 16; i++)
+		for (unsigned byte = 0; byte < size; byte++)
+			im->base[((im->data + i) << im->c.block_shift) + byte] = pattern(im->data + i, byte);
+}
+
+/* Block `at` of a file holds what was written to block fsb of the device. */
+static void expect_block(struct filefs *f, const char *name, const struct image *im, unsigned at,
+			 uint64_t fsb, unsigned len)
+{
+	struct fs_inode *ip = filefs_lookup(f, name);
+	uint8_t buf[OD_MBLK_SIZE];
+
+	ck_assert_uint_le(len, sizeof(buf));
+	ck_assert_int_eq(filefs_pread(f, ip, buf, len, (uint64_t)at << im->c.block_shift, 0), len);
+	for (unsigned byte = 0; byte < len; byte++)
+		ck_assert_msg(buf[byte] == pattern(fsb, byte), "%s, block %u, byte %u", name, at, byte);
+	fs_iput(ip);
+}
+
+static void expect_files(struct image *im)
+{
+	struct filefs f = { .mem = im->bd, .ctx = { .umask = 022 } };
+	struct fs_inode *ip;
+	char buf[5];
+
+	filefs_mount(&f);
+	/* As image.c lays them out. */
+	for (unsigned i = 0; i < 3; i++)
+		expect_block(&f, "list", im, i, im->data + i, i < 2 ? 4096 : 4096 - 100);
+	expect_block(&f, "tree", im, 0, im->data + 5, 4096);
+	for (unsigned i = 0; i < 4; i++)
+		expect_block(&f, "tree", im, 5 + i, im->data + 6 + i, 4096);
+	ip = filefs_lookup(&f, "inline");
+	ck_assert_int_eq(filefs_pread(&f, ip, buf, sizeof(buf), 0, 0), sizeof(buf));
+	ck_assert_mem_eq(buf, "hello", sizeof(buf));
+	fs_iput(ip);
+	ip = filefs_lookup(&f, "tree");
+	ck_assert_int_eq(fs_getxattr(&f.ctx, ip, "user.x", buf, sizeof(buf)), 4);
+	ck_assert_mem_eq(buf, "abcd", 4);
+	fs_iput(ip);
+	filefs_umount(&f);
+}
+
+START_TEST(other_files_are_whole)
+{
+	const struct fault *f = &image_faults[_i];
+	struct chk_result res;
+	struct image im;
+	int err;
+
+	if (!leaves_files_alone(f->code))
+		return;
+	image_build(&im);
+	fill_data(&im);
+	f->make(&im);
+	free(check(im.bd, true, &res, &err));
+	ck_assert_msg(!err && res.left == 0, "%s: %d", f->code, err);
+	expect_files(&im);
+	image_free(&im);
+}
+END_TEST
+
 /* ---- Damage by seed ------------------------------------------------------------------------- */
 
 /* Any byte of a few metadata blocks, with sound checksums or without. */
@@ -183,6 +273,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, fault_is_repaired, 0, (int)image_nr_faults);
+	tcase_add_loop_test(tc, other_files_are_whole, 0, (int)image_nr_faults);
 	tcase_add_loop_test(tc, damage_is_repaired, 0, 12);
 	tcase_add_loop_test(tc, repair_is_cut, 0, (int)image_nr_faults);
 	suite_add_tcase(s, tc);
