@@ -177,6 +177,7 @@ struct bd_fault_rule {
 	uint64_t count;      /* then affect this many; UINT64_MAX = for ever */
 	int error;           /* -errno to return; 0 with delay_ns only delays */
 	uint64_t delay_ns;
+	_Atomic bool *hit;   /* set when a request was affected; outlives the device. NULL: not told */
 };
 int bd_fault_create(struct bd *lower, struct bd **res);
 void bd_fault_set(struct bd *fault, const struct bd_fault_rule *rules, unsigned nr);

@@ -50,6 +50,8 @@ static int judge(struct bd_fault *f, const struct bd_io *io, uint64_t *delay_ns)
 		if (n < r->after || n - r->after >= r->count)
 			continue;
 		*delay_ns = r->delay_ns;
+		if (r->hit)
+			atomic_store(r->hit, true);
 		return r->error;
 	}
 	return 0;
