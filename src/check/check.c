@@ -88,7 +88,7 @@ static int repair(struct bd *bd, const struct chk_opts *opts)
 		err = err ? err : -EFSCORRUPTED;
 	} else {
 		c.opts = opts;
-		err = fix_all(&c);
+		err = chk_fix_all(&c);
 	}
 	chk_free(&c);
 	return err;

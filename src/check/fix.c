@@ -15,7 +15,7 @@ static void fix_free(struct fix *f)
 		chk_vec_free(&dir[i].names);
 	chk_vec_free(&f->files);
 	chk_vec_free(&f->dirs);
-	fix_edits_free(f);
+	chk_fix_edits_free(f);
 	chk_space_free(&f->avoid);
 }
 
@@ -31,7 +31,7 @@ static void say(struct fix *f, const char *what)
  * Everything is judged before anything is written, but for the log: it goes home first, since all
  * that follows is judged, and written, behind it.
  */
-int fix_all(struct chk *c)
+int chk_fix_all(struct chk *c)
 {
 	struct fix f = { .c = c, .avoid = *c, .out = c->opts->out };
 	int err;
@@ -41,34 +41,34 @@ int fix_all(struct chk *c)
 	chk_vec_init(&f.files, sizeof(struct fix_file));
 	chk_vec_init(&f.dirs, sizeof(struct fix_dir));
 	say(&f, "journal");
-	err = fix_log(&f);
+	err = chk_fix_log(&f);
 	if (!err)
 		say(&f, "inodes");
 	if (!err)
-		err = fix_clusters(&f);
+		err = chk_fix_clusters(&f);
 	if (!err)
-		err = fix_inodes(&f);
+		err = chk_fix_inodes(&f);
 	if (!err)
 		say(&f, "directories");
 	if (!err)
-		err = fix_dirs(&f);
+		err = chk_fix_dirs(&f);
 	if (!err)
 		say(&f, "writing");
 	if (!err)
-		err = fix_build(&f);
+		err = chk_fix_build(&f);
 	/* New trees and directories are there before an inode leads to them. */
 	if (!err)
 		err = bd_flush(c->bd);
 	if (!err)
-		err = fix_inodes_write(&f);
+		err = chk_fix_inodes_write(&f);
 	if (!err)
 		err = bd_flush(c->bd);
 	if (!err)
-		err = fix_groups(&f);
+		err = chk_fix_groups(&f);
 	if (!err)
 		err = bd_flush(c->bd);
 	if (!err)
-		err = fix_superblocks(&f);
+		err = chk_fix_superblocks(&f);
 	fix_free(&f);
 	return err ? err : c->error;
 }

@@ -8,12 +8,12 @@
  * is taken apart, and what of it is sound is put into a new one. Groups are always made anew from
  * what is in use then: free space, inode maps, orphans, counts.
  *
- *	fix_log      committed transactions go home, the log is emptied
- *	fix_clusters where inodes are: by the groups' trees, or block by block where those fail
- *	fix_inodes   inodes, files, links, attributes
- *	fix_dirs     names, from the root down; what no name leads to goes to lost+found
- *	fix_build    new trees and directories, in free space
- *	fix_groups   new group headers and trees
+ *	chk_fix_log      committed transactions go home, the log is emptied
+ *	chk_fix_clusters where inodes are: by the groups' trees, or block by block where those fail
+ *	chk_fix_inodes   inodes, files, links, attributes
+ *	chk_fix_dirs     names, from the root down; what no name leads to goes to lost+found
+ *	chk_fix_build    new trees and directories, in free space
+ *	chk_fix_groups   new group headers and trees
  *
  * Nothing that the old structures hold is written over while other space is free, and inodes are
  * switched to their new trees after those are durable: a repair that is cut short is begun again.
@@ -62,7 +62,7 @@ struct fix {
 };
 
 /* Write what can be written of the file system that pass 0 has found; 0 or -errno. */
-int fix_all(struct chk *c);
+int chk_fix_all(struct chk *c);
 
 /* fix_space.c */
 struct fix_trial {
@@ -70,21 +70,21 @@ struct fix_trial {
 	struct chk_opts opts;
 	struct chk_result res;
 };
-void fix_trial_begin(struct fix *f, struct fix_trial *t);
+void chk_fix_trial_begin(struct fix *f, struct fix_trial *t);
 /* Sound, and all of it free? Then it is claimed; else its blocks are to be avoided. */
-bool fix_trial_end(struct fix *f, struct fix_trial *t);
-void fix_trial_drop(struct fix *f, struct fix_trial *t);
+bool chk_fix_trial_end(struct fix *f, struct fix_trial *t);
+void chk_fix_trial_drop(struct fix *f, struct fix_trial *t);
 /* What a structure claimed is in use no more: its trial again, taken back. */
-void fix_trial_undo(struct fix *f, struct fix_trial *t);
+void chk_fix_trial_undo(struct fix *f, struct fix_trial *t);
 /* A free metadata block, of this group if agno is one; claimed. 0: none left. */
 #define FIX_ANY_GROUP UINT32_MAX
-uint64_t fix_alloc(struct fix *f, uint32_t agno);
+uint64_t chk_fix_alloc(struct fix *f, uint32_t agno);
 /* A free inode cluster; claimed. 0: none. */
-uint64_t fix_alloc_cluster(struct fix *f);
+uint64_t chk_fix_alloc_cluster(struct fix *f);
 
 /* fix_tree.c */
 /* Write one block, sealed. */
-int fix_write(struct fix *f, uint64_t mblk, void *block);
+int chk_fix_write(struct fix *f, uint64_t mblk, void *block);
 /*
  * A tree of n records in key order, packed as in a leaf; its nodes from alloc. 0 records: an
  * empty root. *nr_nodes (may be NULL) is added to.
@@ -93,39 +93,39 @@ struct fix_source {
 	uint64_t (*alloc)(struct fix *f, void *arg); /* 0: none */
 	void *arg;
 };
-int fix_tree(struct fix *f, unsigned type, uint64_t owner, const le64_t *recs, size_t n,
+int chk_fix_tree(struct fix *f, unsigned type, uint64_t owner, const le64_t *recs, size_t n,
 	     const struct fix_source *src, struct od_root *root, uint64_t *nr_nodes);
 /* How many nodes such a tree has. */
-uint64_t fix_tree_nodes(unsigned type, size_t n);
+uint64_t chk_fix_tree_nodes(unsigned type, size_t n);
 
 /* fix_log.c */
-int fix_log(struct fix *f);
-int fix_superblocks(struct fix *f);
+int chk_fix_log(struct fix *f);
+int chk_fix_superblocks(struct fix *f);
 
 /* fix_inode.c */
-int fix_clusters(struct fix *f);
-int fix_inodes(struct fix *f);
+int chk_fix_clusters(struct fix *f);
+int chk_fix_inodes(struct fix *f);
 /* The inode as it will be: its edit, or a copy of what is on the device. False: unreadable. */
-bool fix_inode_now(struct fix *f, uint64_t ino, struct od_inode *di);
+bool chk_fix_inode_now(struct fix *f, uint64_t ino, struct od_inode *di);
 /* The edit of an inode, begun from what it is now; NULL without memory. */
-struct od_inode *fix_inode_edit(struct fix *f, uint64_t ino);
+struct od_inode *chk_fix_inode_edit(struct fix *f, uint64_t ino);
 /* An empty slot: free. */
-void fix_inode_clear(struct od_inode *di, uint64_t ino);
+void chk_fix_inode_clear(struct od_inode *di, uint64_t ino);
 /* Attributes that fail their checks are dropped; *mblks: blocks of those that stay. */
-int fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks);
+int chk_fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks);
 /* Write all edits to their blocks. */
-int fix_inodes_write(struct fix *f);
+int chk_fix_inodes_write(struct fix *f);
 /* A slot that is free, marked as in use; 0: none to be had. */
-uint64_t fix_inode_new(struct fix *f);
-void fix_edits_free(struct fix *f);
+uint64_t chk_fix_inode_new(struct fix *f);
+void chk_fix_edits_free(struct fix *f);
 
 /* fix_dir.c */
-int fix_dirs(struct fix *f);
+int chk_fix_dirs(struct fix *f);
 
 /* fix_build.c */
-int fix_build(struct fix *f);
+int chk_fix_build(struct fix *f);
 
 /* fix_group.c */
-int fix_groups(struct fix *f);
+int chk_fix_groups(struct fix *f);
 
 #endif

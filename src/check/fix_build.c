@@ -10,7 +10,7 @@
 static uint64_t alloc_any(struct fix *f, void *arg)
 {
 	(void)arg;
-	return fix_alloc(f, FIX_ANY_GROUP);
+	return chk_fix_alloc(f, FIX_ANY_GROUP);
 }
 
 static const struct fix_source anywhere = { .alloc = alloc_any };
@@ -19,7 +19,7 @@ static const struct fix_source anywhere = { .alloc = alloc_any };
 
 static int build_file(struct fix *f, struct fix_file *file)
 {
-	struct od_inode *di = fix_inode_edit(f, file->ino);
+	struct od_inode *di = chk_fix_inode_edit(f, file->ino);
 	const struct od_extent_rec *x = file->recs.data;
 	const size_t bytes = file->recs.n * sizeof(*x);
 	uint64_t nodes = 0, blocks = 0;
@@ -37,7 +37,7 @@ static int build_file(struct fix *f, struct fix_file *file)
 		di->data_fmt = OD_DATA_EXTENTS;
 		di->data_len = le16_make((uint16_t)bytes);
 	} else {
-		err = fix_tree(f, OD_TREE_EXTENT, file->ino, (const le64_t *)x, file->recs.n,
+		err = chk_fix_tree(f, OD_TREE_EXTENT, file->ino, (const le64_t *)x, file->recs.n,
 			       &anywhere, &root, &nodes);
 		memset(di->area, 0, OD_INODE_AREA - le16_get(di->attr_len));
 		memcpy(di->area, &root, sizeof(root));
@@ -73,7 +73,7 @@ static int close_block(struct build *b)
 		return 0;
 	de->rec_len = le16_make((uint16_t)(OD_MBLK_SIZE - b->last));
 	b->at = 0;
-	return fix_write(b->f, b->mblk, b->block);
+	return chk_fix_write(b->f, b->mblk, b->block);
 }
 
 static int open_block(struct build *b)
@@ -81,7 +81,7 @@ static int open_block(struct build *b)
 	const uint64_t index = b->nr_blocks++;
 	struct od_dir_block *db = (void *)(b->block + OD_HDR_SIZE);
 
-	b->mblk = fix_alloc(b->f, FIX_ANY_GROUP);
+	b->mblk = chk_fix_alloc(b->f, FIX_ANY_GROUP);
 	if (!b->mblk)
 		return -ENOSPC;
 	memset(b->block, 0, OD_MBLK_SIZE);
@@ -173,10 +173,10 @@ static int build_trees(struct build *b, struct od_dir_root *root, uint64_t *node
 	if (b->nr_blocks <= 1)
 		return 0;
 	qsort(b->hash.data, b->hash.n, 2 * sizeof(le64_t), hash_order);
-	err = fix_tree(b->f, OD_TREE_DIRMAP, b->ino, b->map.data, b->map.n, &anywhere, &root->map,
+	err = chk_fix_tree(b->f, OD_TREE_DIRMAP, b->ino, b->map.data, b->map.n, &anywhere, &root->map,
 		       nodes);
 	if (!err)
-		err = fix_tree(b->f, OD_TREE_DIRHASH, b->ino, b->hash.data, b->hash.n, &anywhere,
+		err = chk_fix_tree(b->f, OD_TREE_DIRHASH, b->ino, b->hash.data, b->hash.n, &anywhere,
 			       &root->hash, nodes);
 	return err;
 }
@@ -199,7 +199,7 @@ static int build_dir(struct fix *f, struct fix_dir *d)
 		err = close_block(&b);
 	if (!err)
 		err = build_trees(&b, &root, &nodes);
-	di = fix_inode_edit(f, d->ino);
+	di = chk_fix_inode_edit(f, d->ino);
 	if (!err && di) {
 		root.block0 = le64_make(b.block0);
 		root.nr_blocks = le64_make(b.nr_blocks);
@@ -218,7 +218,7 @@ static int build_dir(struct fix *f, struct fix_dir *d)
 	return err ? err : f->c->error;
 }
 
-int fix_build(struct fix *f)
+int chk_fix_build(struct fix *f)
 {
 	struct fix_file *files = f->files.data;
 	struct fix_dir *dirs = f->dirs.data;

@@ -57,10 +57,10 @@ static bool walk(struct fix *f, uint32_t agno, unsigned type, const struct od_ro
 	struct fix_trial t;
 	bool sound;
 
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	chk_tree_walk(&t.c, &tree, root);
 	sound = t.res.found == 0;
-	fix_trial_drop(f, &t);
+	chk_fix_trial_drop(f, &t);
 	return sound;
 }
 
@@ -143,7 +143,7 @@ static void mark_orphans(struct chk *c)
 	}
 }
 
-int fix_clusters(struct fix *f)
+int chk_fix_clusters(struct fix *f)
 {
 	struct chk *c = f->c;
 	void *block = chk_block_alloc(c);

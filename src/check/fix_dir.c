@@ -67,7 +67,7 @@ static void read_names(struct fix *f, uint64_t ino, const struct od_inode *di, s
 
 		chk_vec_push(f->c, &map, &first);
 	}
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	tree.arg = &map;
 	chk_tree_walk(&t.c, &tree, &root.map);
 	chk_space_free(&t.c);
@@ -153,16 +153,16 @@ static void take_dir(struct walk *w, uint64_t ino)
 
 	self->flags |= CHK_I_REACHED;
 	self->refs++; /* its "." */
-	if (!fix_inode_now(f, ino, &di))
+	if (!chk_fix_inode_now(f, ino, &di))
 		return;
 	chk_vec_init(&d.names, sizeof(struct fix_name));
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	chk_dir(&t.c, ino, &di);
-	good = fix_trial_end(f, &t);
+	good = chk_fix_trial_end(f, &t);
 	read_names(f, ino, &di, &d.names);
 	if (!good) {
 		keep_names(f, ino, &d.names);
-		fix_attrs(f, ino, &d.attr_mblks);
+		chk_fix_attrs(f, ino, &d.attr_mblks);
 	}
 	follow(w, ino, &d.names);
 	if (good)
@@ -191,14 +191,14 @@ static struct fix_dir *dir_to_build(struct fix *f, uint64_t ino)
 	for (f->last_dir = 0; f->last_dir < f->dirs.n; f->last_dir++)
 		if (all[f->last_dir].ino == ino)
 			return &all[f->last_dir];
-	if (!fix_inode_now(f, ino, &di))
+	if (!chk_fix_inode_now(f, ino, &di))
 		return NULL;
 	chk_vec_init(&d.names, sizeof(struct fix_name));
 	read_names(f, ino, &di, &d.names);
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	chk_dir(&t.c, ino, &di);
-	fix_trial_undo(f, &t);
-	fix_attrs(f, ino, &d.attr_mblks);
+	chk_fix_trial_undo(f, &t);
+	chk_fix_attrs(f, ino, &d.attr_mblks);
 	if (!chk_vec_push(f->c, &f->dirs, &d))
 		return NULL;
 	return (struct fix_dir *)f->dirs.data + f->dirs.n - 1;
@@ -209,11 +209,11 @@ static struct fix_dir *dir_to_build(struct fix *f, uint64_t ino)
 static void make_dir(struct fix *f, uint64_t ino, uint64_t parent, unsigned mode)
 {
 	struct chk_inode *ci = chk_inode_get(f->c, ino);
-	struct od_inode *di = fix_inode_edit(f, ino);
+	struct od_inode *di = chk_fix_inode_edit(f, ino);
 
 	if (!di)
 		return;
-	fix_inode_clear(di, ino);
+	chk_fix_inode_clear(di, ino);
 	di->mode = le16_make((uint16_t)(S_IFDIR | mode));
 	di->nlink = le32_make(2);
 	di->version = le64_make(1);
@@ -245,7 +245,7 @@ static uint64_t find_lost_found(struct fix *f, const char *name, bool *taken)
 	uint64_t hit = 0;
 
 	chk_vec_init(&names, sizeof(struct fix_name));
-	if (fix_inode_now(f, root, &di))
+	if (chk_fix_inode_now(f, root, &di))
 		read_names(f, root, &di, &names);
 	for (size_t i = 0; i < f->dirs.n; i++)
 		if (all[i].ino == root) {
@@ -297,7 +297,7 @@ static uint64_t lost_found(struct fix *f)
 	}
 	if (ino)
 		return ino;
-	ino = fix_inode_new(f);
+	ino = chk_fix_inode_new(f);
 	if (!ino)
 		return 0;
 	make_dir(f, ino, f->c->sb.root_ino, 0700);
@@ -388,7 +388,7 @@ static void set_links(struct walk *w, uint64_t ino, struct chk_inode *ci)
 		links = 0;
 	if (ci->nlink == links && (!S_ISDIR(ci->mode) || !links || ci->parent == parent))
 		return;
-	di = fix_inode_edit(w->f, ino);
+	di = chk_fix_inode_edit(w->f, ino);
 	if (!di)
 		return;
 	di->nlink = le32_make(links);
@@ -397,7 +397,7 @@ static void set_links(struct walk *w, uint64_t ino, struct chk_inode *ci)
 	ci->nlink = links;
 }
 
-int fix_dirs(struct fix *f)
+int chk_fix_dirs(struct fix *f)
 {
 	struct walk w = { .f = f };
 	struct chk *c = f->c;

@@ -172,17 +172,17 @@ static int take_spares(struct group *g)
 	/* Each block taken may split an extent and make a cluster with slots. */
 	extents = g->pos.n + RESERVE_MBLKS + 8;
 	do {
-		want = 2 * fix_tree_nodes(OD_TREE_FREE_POS, extents) +
-		       fix_tree_nodes(OD_TREE_SLOT, g->slots.n + 8 + extents - g->pos.n) +
-		       fix_tree_nodes(OD_TREE_INO, g->ino.n) +
-		       fix_tree_nodes(OD_TREE_INOFREE, g->inofree.n) +
-		       fix_tree_nodes(OD_TREE_ORPHAN, g->orphans.n) + RESERVE_MBLKS;
+		want = 2 * chk_fix_tree_nodes(OD_TREE_FREE_POS, extents) +
+		       chk_fix_tree_nodes(OD_TREE_SLOT, g->slots.n + 8 + extents - g->pos.n) +
+		       chk_fix_tree_nodes(OD_TREE_INO, g->ino.n) +
+		       chk_fix_tree_nodes(OD_TREE_INOFREE, g->inofree.n) +
+		       chk_fix_tree_nodes(OD_TREE_ORPHAN, g->orphans.n) + RESERVE_MBLKS;
 		if (extents >= g->pos.n + want)
 			break;
 		extents = g->pos.n + want + 8;
 	} while (true);
 	while (g->spare.n < want) {
-		const uint64_t mblk = fix_alloc(g->f, g->agno);
+		const uint64_t mblk = chk_fix_alloc(g->f, g->agno);
 
 		if (!mblk)
 			break;
@@ -214,7 +214,7 @@ static int build_trees(struct group *g, struct od_ag *ag)
 	if (g->len.n)
 		qsort(g->len.data, g->len.n, 2 * sizeof(le64_t), by_len_order);
 	for (size_t i = 0; i < ARRAY_SIZE(trees) && !err; i++)
-		err = fix_tree(g->f, trees[i].type, g->agno, trees[i].recs->data, trees[i].recs->n,
+		err = chk_fix_tree(g->f, trees[i].type, g->agno, trees[i].recs->data, trees[i].recs->n,
 			       &src, trees[i].root, NULL);
 	return err;
 }
@@ -286,7 +286,7 @@ static int fix_group(struct fix *f, uint32_t agno, void *header)
 }
 
 /* All trees are durable before the first header leads to them. */
-int fix_groups(struct fix *f)
+int chk_fix_groups(struct fix *f)
 {
 	struct chk *c = f->c;
 	uint8_t *headers = aligned_alloc(OD_MBLK_SIZE, (size_t)c->sb.nr_ags * OD_MBLK_SIZE);
@@ -297,7 +297,7 @@ int fix_groups(struct fix *f)
 	if (!err)
 		err = bd_flush(c->bd);
 	for (uint32_t agno = 0; agno < c->sb.nr_ags && !err; agno++)
-		err = fix_write(f, od_ag_start_mblk(&c->od, agno) + OD_AG_HDR_MBLK,
+		err = chk_fix_write(f, od_ag_start_mblk(&c->od, agno) + OD_AG_HDR_MBLK,
 				headers + (size_t)agno * OD_MBLK_SIZE);
 	free(headers);
 	return err;

@@ -22,7 +22,7 @@ static struct fix_edit *edit_find(struct fix *f, uint64_t ino)
 	return RB_FIND(fix_edits, &f->edits, &key);
 }
 
-bool fix_inode_now(struct fix *f, uint64_t ino, struct od_inode *di)
+bool chk_fix_inode_now(struct fix *f, uint64_t ino, struct od_inode *di)
 {
 	const struct fix_edit *e = edit_find(f, ino);
 
@@ -50,16 +50,16 @@ static struct od_inode *edit_add(struct fix *f, uint64_t ino, const struct od_in
 	return &e->di;
 }
 
-struct od_inode *fix_inode_edit(struct fix *f, uint64_t ino)
+struct od_inode *chk_fix_inode_edit(struct fix *f, uint64_t ino)
 {
 	struct od_inode di;
 
-	if (!fix_inode_now(f, ino, &di))
-		fix_inode_clear(&di, ino);
+	if (!chk_fix_inode_now(f, ino, &di))
+		chk_fix_inode_clear(&di, ino);
 	return edit_add(f, ino, &di);
 }
 
-void fix_inode_clear(struct od_inode *di, uint64_t ino)
+void chk_fix_inode_clear(struct od_inode *di, uint64_t ino)
 {
 	/* A generation that no file handle of before has. */
 	const uint32_t gen = le32_get(di->gen) + 1;
@@ -70,7 +70,7 @@ void fix_inode_clear(struct od_inode *di, uint64_t ino)
 	di->gen = le32_make(gen);
 }
 
-void fix_edits_free(struct fix *f)
+void chk_fix_edits_free(struct fix *f)
 {
 	struct fix_edit *e, *next;
 
@@ -81,7 +81,7 @@ void fix_edits_free(struct fix *f)
 }
 
 /* Edits of one block at a time: their numbers follow each other. */
-int fix_inodes_write(struct fix *f)
+int chk_fix_inodes_write(struct fix *f)
 {
 	struct chk *c = f->c;
 	uint8_t *block = chk_block_alloc(c);
@@ -96,7 +96,7 @@ int fix_inodes_write(struct fix *f)
 			od_inodes_init(block, c->od.meta_uuid, mblk);
 		for (; e && od_ino_mblk(e->ino) == mblk; e = RB_NEXT(fix_edits, &f->edits, e))
 			memcpy(block + od_ino_offset(e->ino), &e->di, sizeof(e->di));
-		err = fix_write(f, mblk, block);
+		err = chk_fix_write(f, mblk, block);
 	}
 	free(block);
 	return err;
@@ -104,20 +104,20 @@ int fix_inodes_write(struct fix *f)
 
 /* ---- Attributes ------------------------------------------------------------------------- */
 
-int fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks)
+int chk_fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks)
 {
 	struct fix_trial t;
 	struct od_inode di, *edit;
 
 	*mblks = 0;
-	if (!fix_inode_now(f, ino, &di))
+	if (!chk_fix_inode_now(f, ino, &di))
 		return -EIO;
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	chk_attrs(&t.c, &di, ino, mblks);
-	if (fix_trial_end(f, &t))
+	if (chk_fix_trial_end(f, &t))
 		return 0;
 	*mblks = 0;
-	edit = fix_inode_edit(f, ino);
+	edit = chk_fix_inode_edit(f, ino);
 	if (!edit)
 		return -ENOMEM;
 	edit->attr_fmt = OD_ATTR_NONE;
@@ -205,7 +205,7 @@ static void fix_counts(struct fix *f, uint64_t ino, const struct od_inode *di, u
 
 	if (le64_get(di->nr_extents) == nr_extents && le64_get(di->nr_blocks) == sectors)
 		return;
-	edit = fix_inode_edit(f, ino);
+	edit = chk_fix_inode_edit(f, ino);
 	if (!edit)
 		return;
 	edit->nr_extents = le64_make(nr_extents);
@@ -222,12 +222,12 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	bool good;
 
 	chk_vec_init(&file.recs, sizeof(struct od_extent_rec));
-	if (fix_attrs(f, ino, &file.attr_mblks) || !fix_inode_now(f, ino, &di))
+	if (chk_fix_attrs(f, ino, &file.attr_mblks) || !chk_fix_inode_now(f, ino, &di))
 		return;
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	collect_extents(&t, ino, &di, &file.recs, &nr_nodes);
 	/* Its own nodes first: data that claims them is wrong. */
-	good = fix_trial_end(f, &t);
+	good = chk_fix_trial_end(f, &t);
 	before = file.recs.n;
 	blocks = claim_extents(f, &di, truncating, &file.recs);
 	if (good && file.recs.n == before) {
@@ -239,13 +239,13 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	}
 	if (good) {
 		/* The nodes are sound, but not what they say. */
-		fix_trial_begin(f, &t);
+		chk_fix_trial_begin(f, &t);
 		struct chk_vec again;
 
 		chk_vec_init(&again, sizeof(struct od_extent_rec));
 		collect_extents(&t, ino, &di, &again, &nr_nodes);
 		chk_vec_free(&again);
-		fix_trial_undo(f, &t);
+		chk_fix_trial_undo(f, &t);
 	}
 	chk_vec_push(f->c, &f->files, &file);
 }
@@ -258,7 +258,7 @@ static void lose(struct fix *f, uint64_t ino, struct chk_inode *ci, const struct
 
 	ci->flags &= (uint16_t)~(CHK_I_USED | CHK_I_BAD);
 	if (edit)
-		fix_inode_clear(edit, ino);
+		chk_fix_inode_clear(edit, ino);
 }
 
 static void fix_symlink(struct fix *f, uint64_t ino, struct chk_inode *ci, const struct od_inode *di)
@@ -266,13 +266,13 @@ static void fix_symlink(struct fix *f, uint64_t ino, struct chk_inode *ci, const
 	uint64_t mblks = 0, attrs = 0;
 	struct fix_trial t;
 
-	fix_trial_begin(f, &t);
+	chk_fix_trial_begin(f, &t);
 	chk_symlink(&t.c, di, &mblks);
-	if (!fix_trial_end(f, &t)) {
+	if (!chk_fix_trial_end(f, &t)) {
 		lose(f, ino, ci, di);
 		return;
 	}
-	if (!fix_attrs(f, ino, &attrs))
+	if (!chk_fix_attrs(f, ino, &attrs))
 		fix_counts(f, ino, di, 0, (mblks + attrs) << (OD_MBLK_SHIFT - 9));
 }
 
@@ -288,7 +288,7 @@ static void fix_used(struct fix *f, uint64_t ino, struct chk_inode *ci, const st
 		fix_file(f, ino, ci->flags & (CHK_I_TRUNCATE | CHK_I_UNLINKED) || !ci->nlink);
 	else if (S_ISLNK(ci->mode))
 		fix_symlink(f, ino, ci, di);
-	else if (!S_ISDIR(ci->mode) && !fix_attrs(f, ino, &attrs))
+	else if (!S_ISDIR(ci->mode) && !chk_fix_attrs(f, ino, &attrs))
 		fix_counts(f, ino, di, 0, attrs << (OD_MBLK_SHIFT - 9));
 }
 
@@ -318,7 +318,7 @@ static void fix_block(struct fix *f, struct chk_cluster *cl, unsigned i, uint8_t
 	}
 }
 
-int fix_inodes(struct fix *f)
+int chk_fix_inodes(struct fix *f)
 {
 	const unsigned mblks = 1u << (f->c->od.cluster_shift - OD_MBLK_SHIFT);
 	struct chk_cluster *cl = f->c->clusters.data;
@@ -331,7 +331,7 @@ int fix_inodes(struct fix *f)
 	return f->c->error;
 }
 
-uint64_t fix_inode_new(struct fix *f)
+uint64_t chk_fix_inode_new(struct fix *f)
 {
 	const unsigned slots = (1u << (f->c->od.cluster_shift - OD_MBLK_SHIFT)) * OD_INODES_PER_MBLK;
 	struct chk_cluster *cl = f->c->clusters.data;

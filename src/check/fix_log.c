@@ -35,7 +35,7 @@ static int write_jsb(struct fix *f)
 	return err ? err : bd_flush(c->bd);
 }
 
-int fix_log(struct fix *f)
+int chk_fix_log(struct fix *f)
 {
 	struct chk *c = f->c;
 	int err;
@@ -76,7 +76,7 @@ static int write_spare(struct fix *f, uint32_t agno, uint8_t *block)
 }
 
 /* Those that say the same are left alone. The primary is the last. */
-int fix_superblocks(struct fix *f)
+int chk_fix_superblocks(struct fix *f)
 {
 	struct chk *c = f->c;
 	uint8_t *block = chk_block_alloc(c);

@@ -2,7 +2,7 @@
 /* Repair: trials of one structure, and free blocks for new ones. */
 #include "fix.h"
 
-void fix_trial_begin(struct fix *f, struct fix_trial *t)
+void chk_fix_trial_begin(struct fix *f, struct fix_trial *t)
 {
 	t->c = *f->c;
 	t->opts = *f->c->opts;
@@ -41,16 +41,16 @@ static void trial_free(struct fix *f, struct fix_trial *t)
 	chk_space_free(&t->c);
 }
 
-void fix_trial_drop(struct fix *f, struct fix_trial *t)
+void chk_fix_trial_drop(struct fix *f, struct fix_trial *t)
 {
 	claim_all(&f->avoid, t);
 	trial_free(f, t);
 }
 
-bool fix_trial_end(struct fix *f, struct fix_trial *t)
+bool chk_fix_trial_end(struct fix *f, struct fix_trial *t)
 {
 	if (t->c.error || t->res.found || !all_clear(f, t)) {
-		fix_trial_drop(f, t);
+		chk_fix_trial_drop(f, t);
 		return false;
 	}
 	claim_all(f->c, t);
@@ -58,13 +58,13 @@ bool fix_trial_end(struct fix *f, struct fix_trial *t)
 	return true;
 }
 
-void fix_trial_undo(struct fix *f, struct fix_trial *t)
+void chk_fix_trial_undo(struct fix *f, struct fix_trial *t)
 {
 	struct chk_range *r;
 
 	for (r = chk_range_first(&t->c); r; r = chk_range_next(&t->c, r))
 		chk_release(f->c, r->start, r->end);
-	fix_trial_drop(f, t);
+	chk_fix_trial_drop(f, t);
 }
 
 /* ---- Free blocks ------------------------------------------------------------------------- */
@@ -136,12 +136,12 @@ static uint64_t alloc_units(struct fix *f, uint64_t len, uint32_t agno)
 	return f->c->error ? 0 : at / CHK_MBLK_UNITS;
 }
 
-uint64_t fix_alloc(struct fix *f, uint32_t agno)
+uint64_t chk_fix_alloc(struct fix *f, uint32_t agno)
 {
 	return alloc_units(f, CHK_MBLK_UNITS, agno);
 }
 
-uint64_t fix_alloc_cluster(struct fix *f)
+uint64_t chk_fix_alloc_cluster(struct fix *f)
 {
 	return alloc_units(f, 1ull << (f->c->od.cluster_shift - CHK_UNIT_SHIFT), FIX_ANY_GROUP);
 }

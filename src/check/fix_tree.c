@@ -5,7 +5,7 @@
 
 #include "fix.h"
 
-int fix_write(struct fix *f, uint64_t mblk, void *block)
+int chk_fix_write(struct fix *f, uint64_t mblk, void *block)
 {
 	const char *bad;
 
@@ -21,7 +21,7 @@ int fix_write(struct fix *f, uint64_t mblk, void *block)
 	return bd_write(f->c->bd, mblk << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
 }
 
-uint64_t fix_tree_nodes(unsigned type, size_t n)
+uint64_t chk_fix_tree_nodes(unsigned type, size_t n)
 {
 	uint64_t level = n ? DIV_ROUND_UP(n, od_tree_max_recs(type, true)) : 0, all = level;
 
@@ -66,13 +66,13 @@ static int write_level(struct fix *f, const struct level *l, const struct fix_so
 		memcpy(up, l->recs + at * l->words, key_words * sizeof(le64_t));
 		up[key_words] = le64_make(mblk);
 		up += key_words + 1;
-		err = fix_write(f, mblk, block);
+		err = chk_fix_write(f, mblk, block);
 	}
 	free(block);
 	return err;
 }
 
-int fix_tree(struct fix *f, unsigned type, uint64_t owner, const le64_t *recs, size_t n,
+int chk_fix_tree(struct fix *f, unsigned type, uint64_t owner, const le64_t *recs, size_t n,
 	     const struct fix_source *src, struct od_root *root, uint64_t *nr_nodes)
 {
 	const struct od_tree_geom *g = od_tree_geom(type);

@@ -161,7 +161,7 @@ static void run_faulty(const struct plan *p, uint64_t n, struct outcome *o)
 			leave_blocks(fs, n);
 		work_run(fs, &o->book);
 		/* Whoever ran out of space was told; nothing is owed. */
-		hit |= p->op == SPACE && o->book.failed > 0;
+		hit = hit || (p->op == SPACE && o->book.nospace > 0);
 		if (fs_unmount(fs) && p->op == SPACE && !o->book.odd)
 			o->book.odd = -EIO;
 	} else {

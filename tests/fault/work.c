@@ -41,6 +41,7 @@ static int note(struct run *r, int64_t ret)
 	if (ret >= 0)
 		return 0;
 	r->b->failed++;
+	r->b->nospace += ret == -ENOSPC;
 	if (!expected((int)ret) && !r->b->odd)
 		r->b->odd = (int)ret;
 	return (int)ret;

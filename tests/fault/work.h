@@ -22,6 +22,7 @@ struct work_book {
 	/* One that is written over and over: begun and promised generations. */
 	uint32_t begun, over;
 	unsigned ops, failed;   /* operations, and those that ended with an error */
+	unsigned nospace;       /* of them with ENOSPC */
 	int odd;                /* an errno that no operation may end with; 0 = none */
 };
 
