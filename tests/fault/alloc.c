@@ -44,12 +44,14 @@ void *__real_realloc(void *p, size_t size);
 void *__real_reallocarray(void *p, size_t n, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 char *__real_strdup(const char *s);
+int __real_posix_memalign(void **p, size_t align, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
 void *__wrap_reallocarray(void *p, size_t n, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 char *__wrap_strdup(const char *s);
+int __wrap_posix_memalign(void **p, size_t align, size_t size);
 
 void *__wrap_malloc(size_t size)
 {
@@ -79,4 +81,9 @@ void *__wrap_aligned_alloc(size_t align, size_t size)
 char *__wrap_strdup(const char *s)
 {
 	return unlucky() ? NULL : __real_strdup(s);
+}
+
+int __wrap_posix_memalign(void **p, size_t align, size_t size)
+{
+	return unlucky() ? ENOMEM : __real_posix_memalign(p, align, size);
 }

@@ -3,7 +3,8 @@
  * fault - mkfs, mount, work, unmount, while the n-th request of a kind, or the n-th allocation,
  * fails: n = 1, 2, ... until the run is not touched any more. Whatever fails, nothing crashes,
  * hangs or leaks, and with a sound device again everything promised is there, fsck finds
- * nothing, and what is emptied is as free as it was when new.
+ * nothing, and what is emptied is as free as it was when new. The same for the recovery of a
+ * file system whose log is full, and for fsck and its repair of that.
  *
  * The last line: "fault: R runs, T touched, F failures".
  */
@@ -29,6 +30,8 @@
 #define ALLOCATIONS (-2)
 #define SPACE       (-3)     /* n is how much of it there is, in blocks */
 
+enum stage { LIFE, RECOVERY, FSCK, REPAIR };
+
 struct plan {
 	const char *name;
 	int op;              /* of the device; -1: any; or one of these */
@@ -36,6 +39,7 @@ struct plan {
 	int error;
 	uint64_t delay_ns;
 	unsigned errors;     /* FS_ERRORS_* */
+	enum stage stage;
 };
 #define ALWAYS UINT64_MAX
 static const struct plan plans[] = {
@@ -56,6 +60,16 @@ static const struct plan plans[] = {
 	/* Not always: writeback waits for memory rather than lose what it was given. */
 	{ "alloc-run", ALLOCATIONS, 30, -ENOMEM, 0, FS_ERRORS_REMOUNT_RO },
 	{ "space", SPACE, 0, 0, 0, FS_ERRORS_REMOUNT_RO },
+	{ "recovery-read", BD_READ, 1, -EIO, 0, 0, RECOVERY },
+	{ "recovery-write", BD_WRITE, 1, -EIO, 0, 0, RECOVERY },
+	{ "recovery-gone", -1, ALWAYS, -EIO, 0, 0, RECOVERY },
+	{ "recovery-alloc", ALLOCATIONS, 1, -ENOMEM, 0, 0, RECOVERY },
+	{ "fsck-read", BD_READ, 1, -EIO, 0, 0, FSCK },
+	{ "fsck-gone", -1, ALWAYS, -EIO, 0, 0, FSCK },
+	{ "fsck-alloc", ALLOCATIONS, 1, -ENOMEM, 0, 0, FSCK },
+	{ "repair-write", BD_WRITE, 1, -EIO, 0, 0, REPAIR },
+	{ "repair-gone", -1, ALWAYS, -EIO, 0, 0, REPAIR },
+	{ "repair-alloc", ALLOCATIONS, 1, -ENOMEM, 0, 0, REPAIR },
 };
 
 struct options {
@@ -65,7 +79,8 @@ struct options {
 };
 
 static struct {
-	uint8_t *base;
+	uint8_t *base, *crashed; /* nothing, and a file system that was not unmounted */
+	struct work_book book;   /* of the latter */
 	struct image im;
 	uint64_t free_new;      /* blocks of a new file system */
 	char why[512];
@@ -155,8 +170,19 @@ static void run_faulty(const struct plan *p, uint64_t n, struct outcome *o)
 		alloc_fail(n, p->count);
 	else if (p->op != SPACE)
 		bd_fault_set(fault, &rule, 1);
-	o->made = !mk_default(fault, 12);
-	if (o->made && !fs_mount(fault, &opts, &fs, &e)) {
+	o->made = p->stage != LIFE || !mk_default(fault, 12);
+	if (p->stage == FSCK || p->stage == REPAIR) {
+		const struct chk_opts chk = { .readonly = p->stage == FSCK };
+		struct chk_result res;
+
+		(void)chk_run(fault, &chk, &res);
+		bd_close(fault);
+	} else if (p->stage == RECOVERY) {
+		if (fs_mount(fault, &opts, &fs, &e))
+			bd_close(fault);
+		else
+			fs_unmount(fs);
+	} else if (o->made && !fs_mount(fault, &opts, &fs, &e)) {
 		if (p->op == SPACE)
 			leave_blocks(fs, n);
 		work_run(fs, &o->book);
@@ -217,6 +243,9 @@ static bool one_run(const struct plan *p, uint64_t n, struct outcome *o)
 {
 	*o = (struct outcome){ 0 };
 	image_reset(&lab.im);
+	lab.im.base = p->stage == LIFE ? lab.base : lab.crashed;
+	if (p->stage != LIFE)
+		o->book = lab.book;
 	alarm(HANG_S);
 	run_faulty(p, n, o);
 	alarm(HANG_S);
@@ -225,7 +254,7 @@ static bool one_run(const struct plan *p, uint64_t n, struct outcome *o)
 
 static void lab_init(void)
 {
-	const struct fs_mount_opts opts = { .memory_bytes = 16u << 20 };
+	const struct fs_mount_opts opts = { .memory_bytes = 16u << 20, .commit_interval_ms = 600000 };
 	struct fs_error e;
 	struct bd *bd;
 	struct fs *fs;
@@ -241,6 +270,12 @@ static void lab_init(void)
 	if (mk_default(bd, 12) || fs_mount(bd, &opts, &fs, &e))
 		abort();
 	lab.free_new = free_blocks(fs);
+	work_run(fs, &lab.book);
+	/* The power goes now. */
+	lab.crashed = malloc(DEVICE_SIZE);
+	if (!lab.crashed || lab.book.odd)
+		abort();
+	image_read(&lab.im, 0, lab.crashed, DEVICE_SIZE);
 	fs_unmount(fs);
 }
 
@@ -324,5 +359,6 @@ int main(int argc, char **argv)
 	       (unsigned long long)touched, (unsigned long long)failures);
 	image_fini(&lab.im);
 	free(lab.base);
+	free(lab.crashed);
 	return failures ? 1 : 0;
 }

@@ -7,11 +7,12 @@ set -u
 : "${FAULT_STEP:=1}"
 n=0 failed=0
 for plan in read read-always read-continue write write-always write-continue write-nospace flush \
-	flush-always zeroes discard gone slow alloc alloc-run space; do
+	flush-always zeroes discard gone slow alloc alloc-run space recovery-read recovery-write \
+	recovery-gone recovery-alloc fsck-read fsck-gone fsck-alloc repair-write repair-gone repair-alloc; do
 	step=$FAULT_STEP
 	case $plan in
-	flush* | zeroes | read*) step=1 ;;
-	alloc* | space) step=$((FAULT_STEP * 10)) ;;
+	flush* | zeroes | read* | recovery-read | *-write | *-gone) step=1 ;;
+	*alloc | alloc-run | space) step=$((FAULT_STEP * 10)) ;;
 	esac
 	[ "$FAULT_STEP" != 1 ] || [ "$plan" = space ] || step=1
 	out=$("$FAULT_BIN" -p "$plan" -s "$step" -f "$((${IOMAPFS_SEED:-0} % step))" 2>&1)
