@@ -23,10 +23,13 @@ static const struct {
 	{"shutdown", ctl_shutdown, "PATH: stop all changes at once [--sync]"},
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
 	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
+	{"debug", ctl_debug,
+	 "SOURCE print|set|find: metadata by its fields, see below"},
 	{"wait", ctl_wait, "SOURCE: until no daemon holds it [--timeout SECONDS]"},
 };
 
-enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT, OPT_MMP };
+enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT, OPT_MMP,
+       OPT_FORCE, OPT_KEEP_CRC };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "Print JSON", 0},
@@ -41,8 +44,22 @@ static const struct argp_option options[] = {
 	{"udev", OPT_UDEV, NULL, 0, "probe: print udev properties", 0},
 	{"output", 'o', "FILE", 0, "metadump: the image to make", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "wait: give up after so long", 0},
+	{"force", OPT_FORCE, NULL, 0, "debug set: also when the journal has something to replay", 0},
+	{"keep-crc", OPT_KEEP_CRC, NULL, 0, "debug set: leave the block's checksum as it is", 0},
 	{0},
 };
+
+/* At the end of --help. */
+static const char debug_help[] =
+	"\n"
+	"iomapctl debug SOURCE print WHERE [FIELD]...\n"
+	"iomapctl debug SOURCE set WHERE FIELD=VALUE...\n"
+	"iomapctl debug SOURCE find FIELD=VALUE\n"
+	"  WHERE: sb, sb:GROUP, ag:GROUP, mmp, journal, ring:INDEX, mblk:NUMBER,\n"
+	"  inode:NUMBER or path:/NAME; it may go on with fields that lead elsewhere:\n"
+	"  ag:0,free_pos.mblk or path:/file,tree.mblk\n"
+	"  FIELD: as print names it, or @OFFSET:SIZE for bytes of the block\n"
+	"  set gives the block a new checksum; find takes a field without [INDEX] as any";
 
 struct command_line {
 	struct ctl_opts opts;
@@ -97,6 +114,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_UDEV:
 		cl->opts.udev = true;
 		break;
+	case OPT_FORCE:
+		cl->opts.force = true;
+		break;
+	case OPT_KEEP_CRC:
+		cl->opts.keep_crc = true;
+		break;
 	case OPT_TIMEOUT:
 		cl->opts.timeout_s = (unsigned)parse_bytes(arg, state);
 		break;
@@ -105,8 +128,14 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 			cl->command = arg;
 		else if (!cl->path)
 			cl->path = arg;
+		else if (!strcmp(cl->command, "debug"))
+			return ARGP_ERR_UNKNOWN; /* the rest, as ARGP_KEY_ARGS */
 		else
 			argp_error(state, "too many arguments");
+		break;
+	case ARGP_KEY_ARGS:
+		cl->opts.args = state->argv + state->next;
+		cl->opts.nr_args = (unsigned)(state->argc - state->next);
 		break;
 	case ARGP_KEY_END:
 		if (!cl->path)
@@ -137,7 +166,7 @@ int ctl_print_json(json_t *root)
 int main(int argc, char **argv)
 {
 	struct command_line cl = {.opts = {.length = UINT64_MAX}};
-	char doc[1024] = "Look at and steer iomapfs file systems.\v";
+	char doc[2048] = "Look at and steer iomapfs file systems.\v";
 	const struct argp argp = {options, parse_opt, "COMMAND PATH", doc, NULL, NULL, NULL};
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
@@ -145,6 +174,7 @@ int main(int argc, char **argv)
 
 		snprintf(doc + n, sizeof(doc) - n, "  %-9s %s\n", commands[i].name, commands[i].help);
 	}
+	strncat(doc, debug_help, sizeof(doc) - strlen(doc) - 1);
 	argp_err_exit_status = CTL_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &cl);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)

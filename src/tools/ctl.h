@@ -20,6 +20,9 @@ struct ctl_opts {
 	unsigned timeout_s;
 	const char *label, *uuid, *output;
 	uint64_t offset, length, minimum;
+	bool force, keep_crc;
+	char **args;            /* debug: what follows the path */
+	unsigned nr_args;
 };
 
 int ctl_fiemap(const struct ctl_opts *o, const char *path);
@@ -30,6 +33,7 @@ int ctl_tune(const struct ctl_opts *o, const char *path);
 int ctl_shutdown(const struct ctl_opts *o, const char *path);
 int ctl_probe(const struct ctl_opts *o, const char *path);
 int ctl_metadump(const struct ctl_opts *o, const char *path);
+int ctl_debug(const struct ctl_opts *o, const char *path);
 int ctl_wait(const struct ctl_opts *o, const char *path);
 
 /* Print `what: reason` and return CTL_FAIL. */

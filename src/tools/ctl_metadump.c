@@ -17,10 +17,7 @@
 #include <unistd.h>
 
 #include "ctl.h"
-#include "ident.h"
-#include "iomapfs/block.h"
-
-#define CHUNK (1u << 20)
+#include "ctl_scan.h"
 
 struct dump {
 	struct bd *bd;
@@ -28,7 +25,6 @@ struct dump {
 	int out;
 	bool log_needed;     /* the journal holds what replay will want */
 	uint64_t nr_copied;
-	char *chunk;
 };
 
 static bool known_magic(uint32_t magic)
@@ -77,59 +73,31 @@ static void drop_contents(void *block)
 		od_seal(block, le64_get(hdr->seq));
 }
 
-static int copy_chunk(struct dump *d, uint64_t offset, uint64_t len)
+static int copy_block(void *arg, void *block, uint64_t mblk)
 {
-	int err = bd_read(d->bd, offset, d->chunk, len);
+	struct dump *d = arg;
 
-	if (err)
-		return err;
-	for (uint64_t at = 0; at + OD_MBLK_SIZE <= len; at += OD_MBLK_SIZE) {
-		uint64_t mblk = (offset + at) / OD_MBLK_SIZE;
-		char *block = d->chunk + at;
-
-		if (!wanted(d, block, mblk))
-			continue;
-		if (le32_get(((struct od_hdr *)block)->magic) == OD_MAGIC_INODES && !in_log(d, mblk))
-			drop_contents(block);
-		if (pwrite(d->out, block, OD_MBLK_SIZE, (off_t)(offset + at)) != OD_MBLK_SIZE)
-			return errno ? -errno : -EIO;
-		d->nr_copied++;
-	}
+	if (!wanted(d, block, mblk))
+		return 0;
+	if (le32_get(((struct od_hdr *)block)->magic) == OD_MAGIC_INODES && !in_log(d, mblk))
+		drop_contents(block);
+	if (pwrite(d->out, block, OD_MBLK_SIZE, (off_t)(mblk * OD_MBLK_SIZE)) != OD_MBLK_SIZE)
+		return errno ? -errno : -EIO;
+	d->nr_copied++;
 	return 0;
-}
-
-/* Holes of an image hold no metadata: a 16 TiB one is dumped in the time of what is in it. */
-static uint64_t next_data(const struct dump *d, uint64_t offset)
-{
-	off_t at = d->bd->info.is_blockdev ? -1 : lseek(bd_fd(d->bd), (off_t)offset, SEEK_DATA);
-
-	if (at >= 0)
-		return (uint64_t)at & ~(uint64_t)(OD_MBLK_SIZE - 1);
-	return !d->bd->info.is_blockdev && errno == ENXIO ? UINT64_MAX : offset;
 }
 
 static int copy_all(struct dump *d)
 {
-	uint64_t offset = 0, end = d->od.dev_mblks * OD_MBLK_SIZE;
+	int ret = ctl_log_is_needed(d->bd, &d->od);
 
-	while ((offset = next_data(d, offset)) < end) {
-		uint64_t len = end - offset < CHUNK ? end - offset : CHUNK;
-		int err = copy_chunk(d, offset, len);
-
-		if (err)
-			return err;
-		offset += len;
-	}
-	return ftruncate(d->out, (off_t)end) ? -errno : 0;
-}
-
-static int log_is_needed(struct dump *d)
-{
-	const struct od_jsb *jsb = (const struct od_jsb *)d->chunk;
-	int err = bd_read(d->bd, d->od.jnl_start * OD_MBLK_SIZE, d->chunk, OD_MBLK_SIZE);
-
-	d->log_needed = !err && le64_get(jsb->clean) != 1;
-	return err;
+	if (ret < 0)
+		return ret;
+	d->log_needed = ret;
+	ret = ctl_scan(d->bd, &d->od, copy_block, d);
+	if (ret)
+		return ret;
+	return ftruncate(d->out, (off_t)(d->od.dev_mblks * OD_MBLK_SIZE)) ? -errno : 0;
 }
 
 static int dump_to(struct dump *d, const struct ctl_opts *o, const char *path)
@@ -139,11 +107,7 @@ static int dump_to(struct dump *d, const struct ctl_opts *o, const char *path)
 	d->out = open(o->output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (d->out < 0)
 		return ctl_fail(o->output, errno);
-	d->chunk = aligned_alloc(4096, CHUNK);
-	err = d->chunk ? log_is_needed(d) : -ENOMEM;
-	if (!err)
-		err = copy_all(d);
-	free(d->chunk);
+	err = copy_all(d);
 	if (close(d->out) && !err)
 		err = -errno;
 	if (err) {
@@ -162,31 +126,15 @@ static int dump_to(struct dump *d, const struct ctl_opts *o, const char *path)
 int ctl_metadump(const struct ctl_opts *o, const char *path)
 {
 	struct dump d = { .out = -1 };
-	const char *why = NULL;
-	struct sb_info sb;
 	int ret;
 
 	if (!o->output) {
 		fprintf(stderr, "iomapctl: metadump: name the file to make with --output\n");
 		return CTL_USAGE;
 	}
-	ret = ident_iomapfs(path, &sb, &why);
-	if (ret < 0)
-		return ctl_fail(path, -ret);
-	if (ret != IDENT_SOUND) {
-		fprintf(stderr, "iomapctl: %s: %s%s\n", path,
-			ret == IDENT_DAMAGED ? "damaged superblock: " : "no iomapfs",
-			ret == IDENT_DAMAGED ? why : "");
-		return CTL_FAIL;
-	}
-	od_ctx_init(&d.od, &sb);
-	ret = bd_open(path, BD_OPEN_RDONLY | BD_OPEN_LOCK | BD_OPEN_EXCL, &d.bd);
-	if (ret == -EBUSY) {
-		fprintf(stderr, "iomapctl: %s: is mounted or in use; unmount it first\n", path);
-		return CTL_FAIL;
-	}
-	if (ret)
-		return ctl_fail(path, -ret);
+	ret = ctl_open(path, BD_OPEN_RDONLY | BD_OPEN_LOCK | BD_OPEN_EXCL, &d.bd, &d.od, NULL);
+	if (ret != CTL_OK)
+		return ret;
 	ret = dump_to(&d, o, path);
 	bd_close(d.bd);
 	return ret;

@@ -64,6 +64,16 @@ def invariants(root, files):
     return bad or ([] if seen else ["no invariants found"])
 
 
+def field_table(root):
+    """Every structure of format.h that a block holds is described in src/format/field.c."""
+    in_memory = {"od_ctx", "od_tree_geom"}
+    declared = [m[1] for line in read(root, "include/iomapfs/format.h")
+                if (m := re.match(r"struct (od_\w+) \{", line)) and m[1] not in in_memory]
+    described = set(re.findall(r"^STRUCT\((\w+)\);", "\n".join(read(root, "src/format/field.c")), re.M))
+    return [f"struct {name}" for name in declared if name not in described] or \
+        ([] if declared else ["no structures found"])
+
+
 def function_sizes(path, lines):
     start, bad = None, []
     for i, line in enumerate(lines, 1):
@@ -111,6 +121,7 @@ def main():
                     bad.append(f"{f}:{i}: names {ref}, which does not exist")
     report("documents name only what exists", bad)
     report("invariants of the journal have tests, and tests their numbers", invariants(root, files))
+    report("every structure on disk is in the table of fields", field_table(root))
     print(f"1..{number}")
     return failed != 0
 
