@@ -419,7 +419,9 @@ struct od_jsb {
 	le64_t clean;       /* 1 = nothing to replay */
 	le64_t incompat;    /* OD_JNL_INCOMPAT_* */
 	le64_t spare[4];
+	/* Rest of the block: zero. */
 };
+#define OD_JNL_SEQ_MAX INT64_MAX
 struct od_jdesc_entry {
 	le64_t mblk;
 	le32_t crc;         /* CRC32C of the image that follows */
@@ -478,6 +480,8 @@ const char *od_verify_inodes_hdr(const struct od_ctx *c, const void *block, uint
 				 bool check_crc);
 const char *od_verify_dir(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
 const char *od_verify_blob(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
+/* The journal's superblock; its feature word is for the caller to judge. */
+const char *od_verify_jsb(const struct od_ctx *c, const void *block, bool check_crc);
 /* The multiple-mount protection block; one that is all zero is for the caller to accept. */
 const char *od_verify_mmp(const struct od_ctx *c, const void *block, bool check_crc);
 /* A sealed one; names longer than their fields are cut. */

@@ -92,21 +92,6 @@ static void check_copies(struct chk *c, void *block)
 	}
 }
 
-static const char *check_jsb(struct chk *c, const struct od_jsb *jsb)
-{
-	const char *bad = od_verify_hdr(&c->od, jsb, OD_MAGIC_JSB, c->od.jnl_start, 0);
-
-	if (bad)
-		return bad;
-	if (le64_get(jsb->clean) > 1)
-		return "clean-not-boolean";
-	if (le64_get(jsb->tail_block) >= c->od.jnl_len - 1)
-		return "tail-out-of-bounds";
-	if (le64_get(jsb->tail_seq) == 0)
-		return "tail-sequence-zero";
-	return NULL;
-}
-
 static void check_journal(struct chk *c, void *block)
 {
 	const struct od_jsb *jsb = block;
@@ -115,7 +100,7 @@ static void check_journal(struct chk *c, void *block)
 	chk_at(c, "journal");
 	bad = bd_read(c->bd, c->od.jnl_start << OD_MBLK_SHIFT, block, OD_MBLK_SIZE) ?
 		      "cannot be read" :
-		      check_jsb(c, jsb);
+		      od_verify_jsb(&c->od, block, true);
 	if (bad) {
 		chk_raise(c, CHK_P_JNL_SB, "%s", bad);
 		return;

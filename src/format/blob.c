@@ -20,7 +20,7 @@ const char *od_verify_blob(const struct od_ctx *c, const void *block, uint64_t m
 		return bad;
 	if (!od_ino_ok(c, le64_get(h->owner)))
 		return "wrong-owner";
-	if (le16_get(h->type) || le16_get(h->level) || le16_get(h->nrecs) || le16_get(h->flags))
+	if (!od_hdr_plain(h))
 		return "header-fields-not-zero";
 	next = le64_get(b->next);
 	len = le32_get(b->len);

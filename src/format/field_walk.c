@@ -217,7 +217,7 @@ static void walk_entry(struct walk *w, int i)
 	const struct od_dirent *de = (const void *)(w->block + w->at);
 	const unsigned rec_len = le16_get(de->rec_len);
 	const unsigned name = le64_get(de->ino) ? MIN((unsigned)de->name_len, rec_len - OD_DIRENT_HDR) : 0;
-	const size_t before = path_add(w, "entry", i);
+	const size_t before = path_add(w, le64_get(de->ino) ? "entry" : "free", i);
 
 	members(w, by_name("od_dirent"), by_name("od_dirent")->nr_fields, 0);
 	loose(w, "name", name, OD_FK_TEXT);

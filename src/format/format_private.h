@@ -19,6 +19,8 @@ static inline unsigned od_cluster_mblks(const struct od_ctx *c)
 {
 	return 1u << (c->cluster_shift - OD_MBLK_SHIFT);
 }
+/* Fields of the header that only tree nodes (and, flags, directory blocks) use are zero. */
+bool od_hdr_plain(const struct od_hdr *h);
 bool od_all_zero(const void *p, size_t len_bytes);
 
 #endif

@@ -103,6 +103,8 @@ const char *od_verify_ag(const struct od_ctx *c, const void *block, uint64_t mbl
 	bad = od_verify_hdr_part(c, block, OD_MAGIC_AG, mblk, agno, check_crc);
 	if (bad)
 		return bad;
+	if (!od_hdr_plain(&ag->hdr))
+		return "header-fields-not-zero";
 	start = agno * c->ag_blocks;
 	if (le32_get(ag->agno) != agno)
 		return "wrong-group-number";

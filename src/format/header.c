@@ -66,6 +66,11 @@ const char *od_verify_hdr_part(const struct od_ctx *c, const void *block, uint32
 	return NULL;
 }
 
+bool od_hdr_plain(const struct od_hdr *h)
+{
+	return !le16_get(h->type) && !le16_get(h->level) && !le16_get(h->nrecs) && !le16_get(h->flags);
+}
+
 const char *od_verify_hdr(const struct od_ctx *c, const void *block, uint32_t magic, uint64_t mblk,
 			  uint64_t owner)
 {

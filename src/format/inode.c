@@ -251,7 +251,7 @@ const char *od_verify_inodes_hdr(const struct od_ctx *c, const void *block, uint
 	bad = od_verify_hdr_part(c, block, OD_MAGIC_INODES, mblk, 0, check_crc);
 	if (bad)
 		return bad;
-	if (le16_get(h->type) || le16_get(h->level) || le16_get(h->nrecs) || le16_get(h->flags))
+	if (!od_hdr_plain(h))
 		return "header-fields-not-zero";
 	return NULL;
 }

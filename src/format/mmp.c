@@ -25,6 +25,8 @@ const char *od_verify_mmp(const struct od_ctx *c, const void *block, bool check_
 
 	if (test)
 		return test;
+	if (!od_hdr_plain(&m->hdr))
+		return "header-fields-not-zero";
 	len = strnlen((const char *)m->node, sizeof(m->node));
 	if (!od_all_zero(m->node + len, sizeof(m->node) - len))
 		return "node-not-padded";

@@ -150,6 +150,8 @@ static const char *sb_decode(const void *block, uint32_t agno, uint64_t dev_size
 				 agno, false);
 	if (bad)
 		return bad;
+	if (!od_hdr_plain(&d->hdr))
+		return "header-fields-not-zero";
 	if (!od_ino_ok(&c, sb.root_ino))
 		return "bad-root-inode";
 	*out = sb;

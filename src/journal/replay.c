@@ -400,13 +400,7 @@ static int read_jsb(struct jnl *j, jnl_tid_t *tail_seq, uint64_t *tail_block)
 
 	if (err)
 		return err;
-	test = od_verify_hdr(&j->ctx, jsb, OD_MAGIC_JSB, j->ctx.jnl_start, OD_ANY_OWNER);
-	if (!test && (le64_get(jsb->tail_seq) == 0 || le64_get(jsb->tail_seq) > INT64_MAX))
-		test = "bad-tail-seq";
-	if (!test && le64_get(jsb->tail_block) >= j->ring_len)
-		test = "bad-tail-block";
-	if (!test && le64_get(jsb->clean) > 1)
-		test = "bad-clean";
+	test = od_verify_jsb(&j->ctx, jsb, true);
 	if (test) {
 		log_err("%s: the journal superblock is damaged: %s", j->bd->name, test);
 		return -EFSCORRUPTED;

@@ -14,10 +14,11 @@ static const char *verdict(const struct debug *d, const void *block, uint64_t mb
 {
 	const uint32_t magic = le32_get(((const struct od_hdr *)block)->magic);
 
-	/* Blocks of the journal have no verifier of their own: replay judges them in their order. */
-	if (d->damaged || magic == OD_MAGIC_JSB || magic == OD_MAGIC_JDESC || magic == OD_MAGIC_JREV ||
-	    magic == OD_MAGIC_JCOMMIT)
+	/* Blocks of the ring have no verifier of their own: replay judges them in their order. */
+	if (d->damaged || magic == OD_MAGIC_JDESC || magic == OD_MAGIC_JREV || magic == OD_MAGIC_JCOMMIT)
 		return le32_get(((const struct od_hdr *)block)->crc) == od_crc(block) ? NULL : "bad-crc";
+	if (magic == OD_MAGIC_JSB)
+		return mblk == d->od.jnl_start ? od_verify_jsb(&d->od, block, true) : "wrong-address";
 	return od_verify_any(&d->od, block, mblk, true);
 }
 

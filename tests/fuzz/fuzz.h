@@ -55,6 +55,7 @@ enum fuzz_base {
 };
 /* A fresh copy in memory. */
 struct bd *fuzz_image_new(enum fuzz_base which);
+uint64_t fuzz_image_size(void);
 /* A copy of another's contents. */
 struct bd *fuzz_image_copy(struct bd *from);
 /*
@@ -88,5 +89,6 @@ void fuzz_quiet(void);
 bool fuzz_judges(void);
 void fuzz_listen(void);
 void fuzz_complained(void);
+bool fuzz_heard(void);
 
 #endif

@@ -80,9 +80,14 @@ void fuzz_listen(void)
 	log_set_sink(listening_sink, NULL);
 }
 
+bool fuzz_heard(void)
+{
+	return atomic_load(&complained);
+}
+
 void fuzz_complained(void)
 {
-	if (atomic_load(&complained))
+	if (fuzz_heard())
 		abort();
 }
 
@@ -287,6 +292,11 @@ struct bd *fuzz_image_new(enum fuzz_base which)
 		memcpy((uint8_t *)bd_mem_base(bd) + (b->mblk[i] << OD_MBLK_SHIFT),
 		       b->data + (size_t)i * OD_MBLK_SIZE, OD_MBLK_SIZE);
 	return bd;
+}
+
+uint64_t fuzz_image_size(void)
+{
+	return IMAGE_SIZE;
 }
 
 struct bd *fuzz_image_copy(struct bd *from)
