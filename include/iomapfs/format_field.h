@@ -52,7 +52,7 @@ const struct od_struct *od_tree_rec(unsigned type, bool leaf);
 /* A field where it stands in a block. */
 struct od_place {
 	const char *path;            /* "inode[2].mtime.sec", "rec[0].val.len"; valid during the call */
-	const struct od_struct *in;  /* structure it is a member of; NULL for what is in none (names, contents) */
+	const struct od_struct *in;  /* it is a member of; NULL: of none (names, contents) */
 	const struct od_field *field; /* its entry there, NULL as well */
 	uint16_t offset;             /* in the block */
 	uint16_t size;

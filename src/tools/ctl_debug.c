@@ -139,7 +139,7 @@ static int set_one(struct debug *d, const char *arg, bool *own_crc)
 
 static int cmd_set(struct debug *d, const struct ctl_opts *o)
 {
-	/* A data block has no checksum to renew; a block that was metadata has one whatever its magic is now. */
+	/* A data block has no checksum; one that was metadata has, whatever its magic is now. */
 	const bool sealed = od_block_name(d->block);
 	bool own_crc = o->keep_crc;
 	int ret = CTL_OK;
@@ -314,8 +314,8 @@ int ctl_debug(const struct ctl_opts *o, const char *path)
 	set = o->nr_args > 0 && !strcmp(o->args[0], "set");
 	find = o->nr_args > 0 && !strcmp(o->args[0], "find");
 	if ((!print && !set && !find) || o->nr_args < 2) {
-		fprintf(stderr, "iomapctl: debug: say what: SOURCE print|set WHERE ..., SOURCE find FIELD=VALUE; "
-				"see --help\n");
+		fprintf(stderr, "iomapctl: debug: say what: SOURCE print|set WHERE ..., "
+				"SOURCE find FIELD=VALUE; see --help\n");
 		return CTL_USAGE;
 	}
 	/* Looking is allowed beside a mount, as far as the device has what the mount wrote. */
