@@ -22,7 +22,7 @@ int folio_cache_create(const struct folio_cache_params *p, struct folio_cache **
 	c->background_pages = p->dirty_background_bytes >> FOLIO_PAGE_SHIFT;
 	c->dirty_limit_pages = p->dirty_limit_bytes >> FOLIO_PAGE_SHIFT;
 	c->dirty_expire_ns = p->dirty_expire_ns;
-	folio_pool_init(&c->pool);
+	folio_pool_init(&c->pool, c->limit_pages);
 	lk_mutex_init(&c->lru_lock, LK_FOLIO_CACHE, "folio_lru");
 	lk_mutex_init(&c->wb_lock, LK_FOLIO_CACHE, "folio_wb");
 	lk_mutex_init(&c->sync_mutex, LK_NONE, "folio_sync");

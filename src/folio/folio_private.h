@@ -27,8 +27,11 @@ struct folio_pool {
 	struct cds_list_head free[FOLIO_MAX_ORDER + 1];
 	unsigned nr_chunks;
 	unsigned nr_spare; /* wholly free chunks kept for the next allocation */
+	/* Pages of free blocks that may take memory, and how many of them may. */
+	uint64_t nr_resident, max_resident;
 };
-void folio_pool_init(struct folio_pool *p);
+/* limit_pages: how much the folios may hold; free memory beyond a share of it is given back. */
+void folio_pool_init(struct folio_pool *p, uint64_t limit_pages);
 void folio_pool_destroy(struct folio_pool *p);
 void *folio_pool_alloc(struct folio_pool *p, unsigned order, struct pool_chunk **chunk);
 void folio_pool_free(struct folio_pool *p, struct pool_chunk *chunk, void *data, unsigned order);

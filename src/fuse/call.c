@@ -50,7 +50,7 @@ static int call_end(struct fz_call *c, bool failed)
 
 	fz_stats_account(fz, c->opcode, c->start_ns, failed);
 	if (c->on_heap) {
-		free(c->buf);
+		fz_pages_put(c->buf);
 		fz_buf_put(c->msg);
 		free(c);
 	}

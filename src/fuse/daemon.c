@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_log.h>
-#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -26,7 +25,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-#define WORKERS 16u
+#define WORKERS_MAX 16u
 #define RESERVED_WORKERS 2u
 
 /* The last thing libfuse complained about, for the message of a failed mount. */
@@ -131,12 +130,13 @@ static int session_mount(struct fz *fz, struct fz_source *s, const struct fz_mou
 
 static int parts_create(struct fz *fz, struct fz_failure *f)
 {
+	const unsigned share = fz_transport_share(fs_options(fz->fs)->memory_bytes);
 	int ret;
 
 	pthread_mutex_init(&fz->stats_lock, NULL);
 	ret = fz_nodes_create(&fz->nodes);
 	if (ret == 0)
-		ret = work_pool_create("fz-work", WORKERS, &fz->workers);
+		ret = work_pool_create("fz-work", MIN(share, WORKERS_MAX), &fz->workers);
 	if (ret == 0)
 		ret = work_pool_create("fz-keep", RESERVED_WORKERS, &fz->reserved);
 	if (ret == 0)
@@ -154,6 +154,7 @@ static void parts_destroy(struct fz *fz)
 	if (fz->reserved)
 		work_pool_destroy(fz->reserved);
 	fz_nodes_destroy(fz->nodes);
+	fz_buf_drop_spares();
 	fz_stats_free(fz);
 	pthread_mutex_destroy(&fz->stats_lock);
 }
@@ -337,6 +338,7 @@ static int run_mount(const struct fz_mount_request *r, struct fz_detacher *detac
 		return f->code;
 	}
 	fz_source_attach_loop(&src, fs_bd(fz.fs)->info.readonly);
+	fz_buf_setup(fs_options(fz.fs)->memory_bytes);
 	if (parts_create(&fz, f) == 0 && session_mount(&fz, &src, r, f) == 0) {
 		favour_ourselves();
 		fz_source_close(&src);
@@ -367,9 +369,6 @@ static int run(const struct fz_mount_request *r, int status_fd, struct fz_failur
 		fz_fail(f, FZ_EX_SYSTEM, "cannot start a process: %s", strerror(-ret));
 		return f->code;
 	}
-	/* Request buffers of a megabyte come and go: keep them in the heap. */
-	mallopt(M_MMAP_THRESHOLD, 4 << 20);
-	mallopt(M_TRIM_THRESHOLD, 32 << 20);
 	fuse_set_log_func(libfuse_log);
 	run_mount(r, &detacher, status_fd, f);
 	fz_detacher_end(&detacher);

@@ -126,7 +126,7 @@ struct fz_call {
 	struct kiocb iocb;
 	struct iovec iov;
 	struct iov_iter iter;
-	void *buf;               /* memory of an asynchronous read */
+	void *buf;               /* memory of an asynchronous read, of fz_pages_get */
 };
 
 /* Fill in what every request has. */
@@ -161,9 +161,6 @@ int fz_reply_none(struct fz_call *c);
 int fz_reply_entry(struct fz_call *c, struct fs_inode *ip);
 int fz_reply_attr(struct fz_call *c, struct fs_inode *ip);
 int fz_reply_attr_of(struct fz_call *c, const struct fs_attr *a);
-
-/* 1 MiB, page-aligned, this thread's own; valid until the thread's next use. */
-void *fz_scratch(void);
 
 /* ---- Encoding (encode.c): pure --------------------------------------------------------- */
 
@@ -309,6 +306,31 @@ void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len);
 /* fuse_session_custom_io hooks. */
 extern const struct fuse_custom_io fz_seam_io;
 
+/* ---- Memory of requests (buffers.c) ------------------------------------------------------ */
+
+/*
+ * An eighth of memory= is for requests under way and the threads that serve them: this many of
+ * the largest. It bounds the kernel's background requests and our workers.
+ */
+static inline unsigned fz_transport_share(uint64_t memory_bytes)
+{
+	return (unsigned)MAX(4, MIN(memory_bytes / 8 / FZ_MAX_WRITE, 128));
+}
+/* Once, before the first request. */
+void fz_buf_setup(uint64_t memory_bytes);
+/* A receive buffer: FZ_BUF_SIZE bytes whose WRITE payload is page-aligned. NULL: out of memory. */
+void *fz_buf_get(void);
+/* A buffer of len bytes or more holding a copy. */
+void *fz_buf_copy(const void *msg, size_t len);
+void fz_buf_put(void *msg);
+/* len bytes, at most FZ_MAX_WRITE, from a page on; NULL: out of memory. */
+void *fz_pages_get(size_t len);
+void fz_pages_put(void *mem);
+/* At the end: those that were kept for the next request. */
+void fz_buf_drop_spares(void);
+/* 1 MiB, page-aligned, this thread's own; valid until the thread's next use. */
+void *fz_scratch(void);
+
 /* ---- Transport (transport_loop.c) ---------------------------------------------------------------- */
 
 /* Serve INIT on the session's descriptor in the caller; 0 once the kernel has its answer. */
@@ -317,10 +339,5 @@ int fz_loop_serve_init(struct fz *fz);
 int fz_loop_start(struct fz *fz, struct fz_loop **out);
 /* Wait for them all. `exited` is called on the last one's way out. */
 void fz_loop_join(struct fz_loop *l);
-/* Receive buffers: FZ_BUF_SIZE bytes whose WRITE payload is page-aligned. */
-void *fz_buf_get(void);
-/* A buffer of len bytes or more holding a copy. */
-void *fz_buf_copy(const void *msg, size_t len);
-void fz_buf_put(void *msg);
 
 #endif

@@ -7,8 +7,6 @@
 
 #include "fuse_private.h"
 
-#define DIO_MEM_ALIGN 4096u
-
 static struct fz_file *file_of(uint64_t fh)
 {
 	return (struct fz_file *)(uintptr_t)fh;
@@ -59,7 +57,9 @@ static int do_read_direct(struct fz_call *c)
 {
 	int64_t n;
 
-	if (!c->buf && posix_memalign(&c->buf, DIO_MEM_ALIGN, MAX(c->size, DIO_MEM_ALIGN)) != 0)
+	if (!c->buf)
+		c->buf = fz_pages_get(c->size);
+	if (!c->buf)
 		return -ENOMEM;
 	io_prepare(c, c->buf, c->size, c->off, IOCB_DIRECT);
 	c->iocb.ki_complete = read_complete;

@@ -205,8 +205,9 @@ void fz_ll_init(void *userdata, struct fuse_conn_info *conn)
 		want |= FUSE_CAP_WRITEBACK_CACHE;
 	conn->want = want & conn->capable;
 	conn->max_write = FZ_MAX_WRITE;
-	conn->max_background = 128;
-	conn->congestion_threshold = 96;
+	/* Each may hold its payload here while it waits its turn. */
+	conn->max_background = fz_transport_share(fs_options(fz->fs)->memory_bytes);
+	conn->congestion_threshold = conn->max_background * 3 / 4;
 	conn->time_gran = 1;
 }
 

@@ -15,9 +15,6 @@
 #include "fuse_private.h"
 
 #define MAX_THREADS 64u
-#define PAGE 4096u
-/* The payload of a WRITE starts on a page: direct I/O takes it from here without a copy. */
-#define MSG_LEAD (PAGE - sizeof(struct fuse_in_header) - sizeof(struct fuse_write_in))
 
 struct server {
 	struct fz *fz;
@@ -31,56 +28,6 @@ struct fz_loop {
 	unsigned nr;
 	struct server servers[MAX_THREADS];
 };
-
-static void *buf_alloc(size_t len)
-{
-	char *base = aligned_alloc(PAGE, ROUND_UP(MSG_LEAD + len, (size_t)PAGE));
-
-	return base ? base + MSG_LEAD : NULL;
-}
-
-void *fz_buf_get(void)
-{
-	return buf_alloc(FZ_BUF_SIZE);
-}
-
-void *fz_buf_copy(const void *msg, size_t len)
-{
-	void *copy = buf_alloc(len);
-
-	if (copy)
-		memcpy(copy, msg, len);
-	return copy;
-}
-
-void fz_buf_put(void *msg)
-{
-	if (msg)
-		free((char *)msg - MSG_LEAD);
-}
-
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-
-static void scratch_key_create(void)
-{
-	if (pthread_key_create(&scratch_key, free) != 0)
-		abort();
-}
-
-void *fz_scratch(void)
-{
-	void *p;
-
-	pthread_once(&scratch_once, scratch_key_create);
-	p = pthread_getspecific(scratch_key);
-	if (!p) {
-		while (!(p = aligned_alloc(PAGE, FZ_MAX_WRITE)))
-			log_err("out of memory for a thread's buffer; trying again");
-		pthread_setspecific(scratch_key, p);
-	}
-	return p;
-}
 
 /* One message; 0, or -errno when the connection is gone. */
 static int serve_one(struct fz *fz, int fd, void *msg)
