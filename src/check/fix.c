@@ -45,6 +45,8 @@ int chk_fix_all(struct chk *c)
 	if (!err)
 		say(&f, "inodes");
 	if (!err)
+		err = chk_fix_root(&f);
+	if (!err)
 		err = chk_fix_clusters(&f);
 	if (!err)
 		err = chk_fix_inodes(&f);

@@ -64,6 +64,9 @@ struct fix {
 /* Write what can be written of the file system that pass 0 has found; 0 or -errno. */
 int chk_fix_all(struct chk *c);
 
+/* fix_root.c: the root that can be believed, in the superblock from here on. */
+int chk_fix_root(struct fix *f);
+
 /* fix_space.c */
 struct fix_trial {
 	struct chk c;

@@ -306,7 +306,9 @@ static void fix_block(struct fix *f, struct chk_cluster *cl, unsigned i, uint8_t
 
 		if (readable)
 			memcpy(&di, block + od_ino_offset(ino), sizeof(di));
-		if (!readable || od_verify_inode(&c->od, &di, ino)) {
+		/* A root that is something else is made anew: what it holds is not the root's. */
+		if (!readable || od_verify_inode(&c->od, &di, ino) ||
+		    (ino == c->sb.root_ino && le16_get(di.mode) && !S_ISDIR(le16_get(di.mode)))) {
 			lose(f, ino, ci, &di);
 			continue;
 		}
