@@ -112,8 +112,8 @@ static void check_journal(struct chk *c, void *block)
 	c->clean = le64_get(jsb->clean) == 1;
 	c->jnl_ok = true;
 	c->jnl_next = le64_get(jsb->tail_seq);
-	if (!c->clean)
-		chk_replay(c);
+	/* Also of one that says it is clean: a mount believes what it finds at the tail. */
+	chk_replay(c);
 }
 
 /* The log may hold a newer superblock (a label was set): judge by that one. */

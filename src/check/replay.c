@@ -254,6 +254,7 @@ void chk_replay(struct chk *c)
 	}
 	c->jnl_next = s.seq;
 	if (nr) {
+		c->clean = false;
 		chk_raise(c, CHK_P_JNL_REPLAYED, "%llu transactions", (unsigned long long)nr);
 		check_images(c);
 	}

@@ -10,7 +10,7 @@
 
 static bool check(struct bd *bd, bool repair)
 {
-	struct chk_opts opts = { .readonly = !repair };
+	struct chk_opts opts = { .readonly = !repair, .out = getenv("FUZZ_LOG") ? stderr : NULL };
 	struct chk_result res;
 
 	return chk_run(bd, &opts, &res) == 0 && res.left == 0;
