@@ -59,9 +59,19 @@ int fs_unmount(struct fs *fs);
 int fs_remount(struct fs *fs, const struct fs_mount_opts *opts, struct fs_error *err);
 /* Everything durable on return (sync(2)). */
 int fs_sync(struct fs *fs);
-/* Stop all changes at once, as after a metadata error. */
+/*
+ * Stop all changes at once, as after a metadata error: they fail with -EROFS, reads go on. `why`
+ * goes into the log, with the advice to run fsck.
+ */
 void fs_shutdown(struct fs *fs, const char *why);
 bool fs_is_shutdown(const struct fs *fs);
+/*
+ * What an administrator asks for, as ext4's and xfs's GOINGDOWN: nothing is written any more, what
+ * is not durable is lost, and changes fail with -EIO; callers refuse reads (fs_is_forced_down). sync:
+ * write everything first; an error of that is returned, and it goes down all the same.
+ */
+int fs_force_down(struct fs *fs, bool sync);
+bool fs_is_forced_down(const struct fs *fs);
 bool fs_is_readonly(const struct fs *fs);
 const struct sb_info *fs_sb(const struct fs *fs);
 const struct fs_mount_opts *fs_options(const struct fs *fs);

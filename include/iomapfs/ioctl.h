@@ -103,7 +103,7 @@ struct iomapfs_ioc_remount { /* [R] */
 
 struct iomapfs_ioc_shutdown { /* [R], root only */
 	uint32_t flags;      /* IOMAPFS_SHUTDOWN_* */
-	uint32_t reserved;
+	int32_t error;       /* out: 0, or -errno: not everything was written, but it is down */
 };
 #define IOMAPFS_SHUTDOWN_SYNC (1u << 0) /* write everything first */
 #define IOMAPFS_IOC_SHUTDOWN _IOWR(IOMAPFS_IOC_TYPE, 7, struct iomapfs_ioc_shutdown)

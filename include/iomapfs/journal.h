@@ -113,9 +113,10 @@ void jnl_abort(struct jnl *j, int err, const char *why);
 bool jnl_aborted(const struct jnl *j);
 /*
  * Called once, from the aborting thread with the locks it holds and before waiters
- * wake, so that the file system can turn read-only. Must not call back into the journal.
+ * wake, so that the file system can turn read-only and say so in its log; without one the journal
+ * logs the reason itself. Must not call back into the journal.
  */
-void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err), void *arg);
+void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err, const char *why), void *arg);
 
 void jnl_get_stats(struct jnl *j, struct jnl_stats *st);
 

@@ -88,7 +88,8 @@ struct fs {
 	struct fs_ag *ags;             /* nr_ags of them */
 	struct lk_rwlock freeze_lock;  /* LK_FS_MOUNT: shared by every change */
 	struct lk_mutex rename_lock;   /* LK_FS_RENAME */
-	_Atomic bool shutdown;
+	_Atomic bool shutdown;         /* nothing is changed any more */
+	_Atomic bool forced_down;      /* nor read: it was asked for; shutdown follows */
 	_Atomic bool readonly;
 	bool mounted_readonly;         /* [c] the journal was opened so */
 	struct space *space;           /* space.c: global counters */
@@ -102,7 +103,7 @@ struct fs {
 /*
  * Every operation that changes something brackets itself with these two, outermost, once
  * (not nested; background work that fs_remount waits for does without). Shared freeze_lock;
- * -EROFS (also after a shutdown), -EAGAIN (flags & FS_NOWAIT).
+ * -EROFS (also after a shutdown), -EIO (forced down), -EAGAIN (flags & FS_NOWAIT).
  */
 int fs_start_change(struct fs *fs, unsigned flags);
 void fs_end_change(struct fs *fs);

@@ -14,7 +14,7 @@ int fs_start_change(struct fs *fs, unsigned flags)
 		return -EAGAIN;
 	if (fs_is_readonly(fs) || fs_is_shutdown(fs)) {
 		lk_rw_unlock(&fs->freeze_lock);
-		return -EROFS;
+		return fs_is_forced_down(fs) ? -EIO : -EROFS;
 	}
 	return 0;
 }
@@ -24,15 +24,22 @@ void fs_end_change(struct fs *fs)
 	lk_rw_unlock(&fs->freeze_lock);
 }
 
-void fs_journal_aborted(void *arg, int err)
+static const char *name_of(const struct fs *fs)
+{
+	return fs->bd->name ? fs->bd->name : "iomapfs";
+}
+
+void fs_journal_aborted(void *arg, int err, const char *why)
 {
 	struct fs *fs = arg;
 
 	/* Any lock may be held here. */
-	if (!atomic_exchange(&fs->shutdown, true))
-		log_err("%s: stopped after an error (%s): the file system is read-only now, "
+	if (atomic_exchange(&fs->shutdown, true))
+		return;
+	if (!fs_is_forced_down(fs))
+		log_err("%s: stopped after an error (%s: %s): the file system is read-only now, "
 			"run fsck.iomapfs after unmounting",
-			fs->bd->name ? fs->bd->name : "iomapfs", strerror(-err));
+			name_of(fs), why, strerror(-err));
 }
 
 void fs_shutdown(struct fs *fs, const char *why)
@@ -43,6 +50,24 @@ void fs_shutdown(struct fs *fs, const char *why)
 		jnl_abort(fs->jnl, -EIO, why);
 	else
 		atomic_store(&fs->shutdown, true);
+}
+
+int fs_force_down(struct fs *fs, bool sync)
+{
+	int err = sync ? fs_sync(fs) : 0;
+
+	if (atomic_exchange(&fs->forced_down, true))
+		return err;
+	log_warn("%s: shut down as was asked for, %s writing everything back%s: until it is unmounted every "
+		 "request fails with EIO; the next mount recovers what is on the device",
+		 name_of(fs), sync ? "after" : "without", err ? " (which failed)" : "");
+	fs_shutdown(fs, "forced down");
+	return err;
+}
+
+bool fs_is_forced_down(const struct fs *fs)
+{
+	return atomic_load(&fs->forced_down);
 }
 
 int fs_corrupt(struct fs *fs, const char *where, uint64_t id, const char *test)
@@ -237,7 +262,7 @@ static int remount_ro(struct fs *fs)
 
 static int remount_rw(struct fs *fs, struct fs_error *err)
 {
-	const char *name = fs->bd->name ? fs->bd->name : "device";
+	const char *name = name_of(fs);
 
 	if (fs_is_shutdown(fs)) {
 		fs_error_set(err, "%s stopped after an error: unmount it and run fsck.iomapfs", name);
@@ -257,6 +282,10 @@ int fs_remount(struct fs *fs, const struct fs_mount_opts *opts, struct fs_error 
 {
 	int ret = 0;
 
+	if (fs_is_forced_down(fs)) {
+		fs_error_set(err, "%s was shut down: unmount it and mount it again", name_of(fs));
+		return -EIO;
+	}
 	if (opts->readonly && !fs_is_readonly(fs))
 		ret = remount_ro(fs);
 	else if (!opts->readonly && fs_is_readonly(fs))

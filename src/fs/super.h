@@ -30,7 +30,7 @@ void fs_error_set(struct fs_error *err, const char *fmt, ...)
 
 /* super.c */
 /* The journal stopped: called once, from the thread that stopped it. */
-void fs_journal_aborted(void *fs, int err);
+void fs_journal_aborted(void *fs, int err, const char *why);
 /* Data, attributes, journal: everything that is dirty now. */
 int fs_write_everything(struct fs *fs);
 /*

@@ -316,13 +316,12 @@ static int ioc_remount(struct fz_call *c, struct fs_inode *ip)
 static int ioc_shutdown(struct fz_call *c, struct fs_inode *ip)
 {
 	struct iomapfs_ioc_shutdown s;
-	int ret = 0;
 
 	memcpy(&s, c->data, sizeof(s));
-	if (s.flags & IOMAPFS_SHUTDOWN_SYNC)
-		ret = fs_sync(c->fz->fs);
-	fs_shutdown(c->fz->fs, "asked for by the administrator");
-	return ret < 0 ? ret : reply_ioctl(c, &s, sizeof(s));
+	if (s.flags & ~IOMAPFS_SHUTDOWN_SYNC)
+		return -EINVAL;
+	s.error = fs_force_down(c->fz->fs, s.flags & IOMAPFS_SHUTDOWN_SYNC);
+	return reply_ioctl(c, &s, sizeof(s));
 }
 
 /* ---- Dispatch -------------------------------------------------------------------------------------- */

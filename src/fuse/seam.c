@@ -97,18 +97,39 @@ static void seam_setxattr(struct fz *fz)
 	fz_call_run(&c);
 }
 
-/* A message that is cut short: said to whoever waits for its answer. */
-static void refuse(const struct fuse_in_header *h, int fd)
+/* Said to whoever waits for an answer. */
+static void refuse(const struct fuse_in_header *h, int fd, int error)
 {
 	const struct fuse_out_header out = {
 		.len = sizeof(out),
-		.error = -EINVAL,
+		.error = error,
 		.unique = h->unique,
 	};
 
-	log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
 	if (fz_proto_has_reply(h->opcode) && write(fd, &out, sizeof(out)) < 0)
 		log_debug("reply to opcode %u: %s", h->opcode, strerror(errno));
+}
+
+/* After a forced shutdown: what letting go, umount(8) and iomapctl need. */
+static bool served_when_down(uint32_t opcode)
+{
+	switch (opcode) {
+	case FUSE_INIT:
+	case FUSE_DESTROY:
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_RELEASE:
+	case FUSE_RELEASEDIR:
+	case FUSE_GETATTR:
+	case FZ_STATX:
+	case FUSE_STATFS:
+	case FUSE_OPENDIR:
+	case FUSE_IOCTL:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
@@ -123,7 +144,13 @@ void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
 	fz_rx.hdr = h;
 	fz_rx.fd = fd;
 	if (!fz_proto_ok(h)) {
-		refuse(h, fd);
+		log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
+		refuse(h, fd, -EINVAL);
+		fz_rx.hdr = NULL;
+		return;
+	}
+	if (fs_is_forced_down(fz->fs) && !served_when_down(h->opcode)) {
+		refuse(h, fd, -EIO);
 		fz_rx.hdr = NULL;
 		return;
 	}

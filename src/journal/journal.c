@@ -347,21 +347,22 @@ bool jnl_aborted(const struct jnl *j)
 
 void jnl_abort(struct jnl *j, int err, const char *why)
 {
-	void (*fn)(void *arg, int err);
+	void (*fn)(void *arg, int err, const char *why);
 	void *arg;
 	int none = 0;
 
 	assert(err < 0);
 	if (j->readonly || !atomic_compare_exchange_strong(&j->abort_err, &none, err))
 		return;
-	log_err("%s: journal stopped: %s: %s", j->bd->name, why, strerror(-err));
 	lk_lock(&j->lock);
 	fn = j->abort_fn;
 	arg = j->abort_arg;
 	lk_unlock(&j->lock);
 	/* First: who wakes with an error should find the file system read-only. */
 	if (fn)
-		fn(arg, err);
+		fn(arg, err, why);
+	else
+		log_err("%s: journal stopped: %s: %s", j->bd->name, why, strerror(-err));
 	lk_lock(&j->lock);
 	pthread_cond_broadcast(&j->start_cond);
 	pthread_cond_broadcast(&j->commit_cond);
@@ -371,7 +372,7 @@ void jnl_abort(struct jnl *j, int err, const char *why)
 	lk_unlock(&j->lock);
 }
 
-void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err), void *arg)
+void jnl_set_abort_fn(struct jnl *j, void (*fn)(void *arg, int err, const char *why), void *arg)
 {
 	lk_lock(&j->lock);
 	j->abort_fn = fn;

@@ -114,7 +114,7 @@ struct jnl {
 	uint64_t images_max;             /* that start a checkpoint; handles wait at twice as many */
 
 	_Atomic int abort_err;
-	void (*abort_fn)(void *arg, int err);
+	void (*abort_fn)(void *arg, int err, const char *why);
 	void *abort_arg;
 
 	/* The commit thread's. */

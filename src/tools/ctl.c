@@ -20,7 +20,7 @@ static const struct {
 	{"stats", ctl_stats, "PATH: cache, journal, allocator and request counters"},
 	{"trim", ctl_trim, "PATH: discard free space [--offset --length --minimum]"},
 	{"tune", ctl_tune, "PATH: change --label, --uuid or --mmp"},
-	{"shutdown", ctl_shutdown, "PATH: stop all changes at once [--sync]"},
+	{"shutdown", ctl_shutdown, "PATH: fail every request with EIO from now on [--sync]"},
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
 	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
 	{"debug", ctl_debug,

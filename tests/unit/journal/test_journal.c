@@ -292,8 +292,9 @@ START_TEST(test_memory)
 }
 END_TEST
 
-static void abort_seen(void *arg, int err)
+static void abort_seen(void *arg, int err, const char *why)
 {
+	ck_assert_str_ne(why, "");
 	atomic_fetch_add((_Atomic int *)arg, err);
 }
 
