@@ -346,8 +346,8 @@ int ctl_shutdown(const struct ctl_opts *o, const char *path)
 	if (err)
 		return ctl_fail(path, err);
 	if (s.error)
-		fprintf(stderr, "iomapctl: %s: is shut down, but not everything could be written back first: %s\n",
-			path, strerror(-s.error));
+		fprintf(stderr, "iomapctl: %s: is shut down, but not everything could be written back "
+				"first: %s\n", path, strerror(-s.error));
 	if (o->json)
 		ctl_print_json(json_pack("{s:b,s:b}", "shutdown", 1, "synced", o->sync && !s.error));
 	return s.error ? CTL_FAIL : CTL_OK;
