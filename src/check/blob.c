@@ -7,12 +7,7 @@
 
 #include "chk.h"
 
-/*
- * Read a blob into a new buffer of *len bytes. Each of its blocks is claimed before it is
- * entered, so a chain that comes back on itself ends there. NULL when it is damaged.
- */
-static uint8_t *blob_read(struct chk *c, uint64_t ino, uint64_t mblk, size_t *len,
-			  uint64_t *nr_mblks)
+uint8_t *chk_blob_read(struct chk *c, uint64_t ino, uint64_t mblk, size_t *len, uint64_t *nr_mblks)
 {
 	uint8_t *block = chk_block_alloc(c), *data = NULL;
 	const struct od_hdr *h = (const void *)block;
@@ -77,7 +72,7 @@ void chk_symlink(struct chk *c, const struct od_inode *di, uint64_t *nr_mblks)
 	if (di->data_fmt != OD_DATA_BLOB)
 		return;
 	memcpy(&mblk, di->area, sizeof(mblk));
-	target = blob_read(c, le64_get(di->ino), le64_get(mblk), &len, nr_mblks);
+	target = chk_blob_read(c, le64_get(di->ino), le64_get(mblk), &len, nr_mblks);
 	if (!target)
 		return;
 	if (len != size || memchr(target, '\0', len))
@@ -175,7 +170,7 @@ static void check_value_blob(struct chk *c, uint64_t ino, const struct od_xattr 
 		chk_raise(c, CHK_P_XATTR_LIST, "%s", "xattr-blob-out-of-bounds");
 		return;
 	}
-	data = blob_read(c, ino, le64_get(mblk), &len, nr_mblks);
+	data = chk_blob_read(c, ino, le64_get(mblk), &len, nr_mblks);
 	if (data && len != le32_get(x->value_len))
 		chk_raise(c, CHK_P_BLOB_LENGTH, "attribute value of %u bytes, blob of %zu",
 			  le32_get(x->value_len), len);
@@ -184,8 +179,7 @@ static void check_value_blob(struct chk *c, uint64_t ino, const struct od_xattr 
 	free(data);
 }
 
-static void check_list(struct chk *c, uint64_t ino, const uint8_t *list, size_t len,
-		       uint64_t *nr_mblks)
+void chk_attr_list(struct chk *c, uint64_t ino, const uint8_t *list, size_t len, uint64_t *nr_mblks)
 {
 	const char *bad = od_verify_xattrs(list, len);
 	struct chk_vec names;
@@ -219,12 +213,12 @@ void chk_attrs(struct chk *c, const struct od_inode *di, uint64_t ino, uint64_t 
 	size_t len;
 
 	if (di->attr_fmt == OD_ATTR_INLINE)
-		check_list(c, ino, area_end - attr_len, attr_len, nr_mblks);
+		chk_attr_list(c, ino, area_end - attr_len, attr_len, nr_mblks);
 	if (di->attr_fmt != OD_ATTR_BLOB)
 		return;
 	memcpy(&mblk, area_end - sizeof(mblk), sizeof(mblk));
-	list = blob_read(c, ino, le64_get(mblk), &len, nr_mblks);
+	list = chk_blob_read(c, ino, le64_get(mblk), &len, nr_mblks);
 	if (list)
-		check_list(c, ino, list, len, nr_mblks);
+		chk_attr_list(c, ino, list, len, nr_mblks);
 	free(list);
 }

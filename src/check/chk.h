@@ -67,6 +67,7 @@
 	X(DIR_BLOCK, 3, ERROR, "a directory block is damaged") \
 	X(DIR_BLOCK_SHARED, 3, ERROR, "a directory block is in use by something else") \
 	X(DIR_BLOCK_INDEX, 3, ERROR, "a directory block has another index or owner than it was found by") \
+	X(DIR_BLOCK_MISSING, 3, ERROR, "a directory has fewer blocks than it says") \
 	X(DIR_FREE_LIST, 3, ERROR, "the list of directory blocks with room is broken") \
 	X(DIR_ENTRY_DEAD, 3, ERROR, "a name leads to an inode that is not in use") \
 	X(DIR_ENTRY_TYPE, 3, ERROR, "a name has another file type than its inode") \
@@ -242,6 +243,13 @@ void chk_tree_walk(struct chk *c, struct chk_tree *t, const struct od_root *root
 /* Long symlinks and attributes: claim, check and count the blocks of blobs. */
 void chk_symlink(struct chk *c, const struct od_inode *di, uint64_t *nr_mblks);
 void chk_attrs(struct chk *c, const struct od_inode *di, uint64_t ino, uint64_t *nr_mblks);
+/* A list of attributes, wherever it stands. */
+void chk_attr_list(struct chk *c, uint64_t ino, const uint8_t *list, size_t len, uint64_t *nr_mblks);
+/*
+ * Read a blob into a new buffer of *len bytes. Each of its blocks is claimed before it is
+ * entered, so a chain that comes back on itself ends there. NULL when it is damaged.
+ */
+uint8_t *chk_blob_read(struct chk *c, uint64_t ino, uint64_t mblk, size_t *len, uint64_t *nr_mblks);
 /* Compare nr_blocks of the inode with data and metadata found. */
 void chk_inode_blocks(struct chk *c, const struct od_inode *di, uint64_t data_fsbs,
 		      uint64_t nr_mblks);

@@ -280,6 +280,10 @@ void chk_dir(struct chk *c, uint64_t ino, const struct od_inode *di)
 		add_block(c, &d, 0, le64_get(d.root.block0));
 	chk_tree_walk(c, &map, &d.root.map);
 	chk_tree_walk(c, &hash, &d.root.hash);
+	/* Blocks are appended and taken off at the end: none is missing before it. */
+	if (!d.incomplete && d.blocks.n < le64_get(d.root.nr_blocks))
+		chk_raise(c, CHK_P_DIR_BLOCK_MISSING, "%zu of %llu are there", d.blocks.n,
+			  (unsigned long long)le64_get(d.root.nr_blocks));
 	read_blocks(c, &d, block);
 	/* A directory that lost its last name gives its blocks back without minding the list. */
 	if (!d.incomplete && le64_get(d.root.nr_entries) > 0)

@@ -8,11 +8,15 @@ static void fix_free(struct fix *f)
 {
 	struct fix_file *file = f->files.data;
 	struct fix_dir *dir = f->dirs.data;
+	struct fix_attrs *attrs = f->attrs.data;
 
 	for (size_t i = 0; i < f->files.n; i++)
 		chk_vec_free(&file[i].recs);
 	for (size_t i = 0; i < f->dirs.n; i++)
 		chk_vec_free(&dir[i].names);
+	for (size_t i = 0; i < f->attrs.n; i++)
+		free(attrs[i].list);
+	chk_vec_free(&f->attrs);
 	chk_vec_free(&f->files);
 	chk_vec_free(&f->dirs);
 	chk_fix_edits_free(f);
@@ -40,6 +44,7 @@ int chk_fix_all(struct chk *c)
 	RB_INIT(&f.edits);
 	chk_vec_init(&f.files, sizeof(struct fix_file));
 	chk_vec_init(&f.dirs, sizeof(struct fix_dir));
+	chk_vec_init(&f.attrs, sizeof(struct fix_attrs));
 	say(&f, "journal");
 	err = chk_fix_log(&f);
 	if (!err)

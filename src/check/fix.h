@@ -35,8 +35,11 @@ RB_HEAD(fix_edits, fix_edit);
 struct fix_file {
 	uint64_t ino;
 	struct chk_vec recs;     /* struct od_extent_rec, in order, disjoint */
+	bool clones;             /* some of recs are to be copied: FIX_EXTENT_CLONE */
 	uint64_t attr_mblks;     /* blocks of its attributes: they count as its own */
 };
+/* Never on disk: the blocks are another file's, this one gets a copy. */
+#define FIX_EXTENT_CLONE (1u << 31)
 struct fix_name {
 	uint64_t ino;
 	uint8_t len;
@@ -49,15 +52,25 @@ struct fix_dir {
 	uint64_t attr_mblks;
 };
 
+/* Attributes that are to go into a blob of their own. */
+struct fix_attrs {
+	uint64_t ino;
+	uint8_t *list;
+	size_t len;
+};
+
 struct fix {
 	struct chk *c;           /* its space: only what is in use and will stay */
 	struct chk avoid;        /* its space: what old structures hold */
 	struct fix_edits edits;
 	struct chk_vec files;    /* struct fix_file */
 	struct chk_vec dirs;     /* struct fix_dir */
+	struct chk_vec attrs;    /* struct fix_attrs */
 	FILE *out;               /* what is done is told there; may be NULL */
 	uint64_t lost_found;     /* inode; 0 = not needed yet */
 	size_t last_dir;         /* index in dirs, of the one asked for last */
+	bool cloning;            /* the budget is known */
+	uint64_t clone_budget;   /* fsbs that copies may take yet */
 	uint64_t cursor;         /* unit where the next search for a free block starts */
 };
 
@@ -82,6 +95,8 @@ void chk_fix_trial_undo(struct fix *f, struct fix_trial *t);
 /* A free metadata block, of this group if agno is one; claimed. 0: none left. */
 #define FIX_ANY_GROUP UINT32_MAX
 uint64_t chk_fix_alloc(struct fix *f, uint32_t agno);
+/* A free data block; claimed. Its fsb, or 0: none. */
+uint64_t chk_fix_alloc_data(struct fix *f);
 /* A free inode cluster; claimed. 0: none. */
 uint64_t chk_fix_alloc_cluster(struct fix *f);
 
@@ -114,13 +129,29 @@ bool chk_fix_inode_now(struct fix *f, uint64_t ino, struct od_inode *di);
 struct od_inode *chk_fix_inode_edit(struct fix *f, uint64_t ino);
 /* An empty slot: free. */
 void chk_fix_inode_clear(struct od_inode *di, uint64_t ino);
-/* Attributes that fail their checks are dropped; *mblks: blocks of those that stay. */
-int chk_fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks);
 /* Write all edits to their blocks. */
 int chk_fix_inodes_write(struct fix *f);
 /* A slot that is free, marked as in use; 0: none to be had. */
 uint64_t chk_fix_inode_new(struct fix *f);
 void chk_fix_edits_free(struct fix *f);
+
+/* fix_attr.c */
+/* Attributes that fail their checks are dropped; *mblks: blocks of those that stay. */
+int chk_fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks);
+int chk_fix_attrs_build(struct fix *f, struct fix_attrs *a);
+
+/* fix_mend.c */
+/*
+ * Set right what fails in an inode; false: it cannot be told what it was. *attrs_only: it is sound but
+ * for its attributes, which chk_fix_attrs goes through.
+ */
+bool chk_fix_mend(struct fix *f, uint64_t ino, struct od_inode *di, bool *attrs_only);
+
+/* fix_clone.c */
+/* Is what stands between these units, where it is claimed at all, data? */
+bool chk_fix_clonable(struct fix *f, uint64_t start, uint64_t end);
+/* Give a file its own copies, and records that say so. -ENOSPC is no error: the rest reads as zeros. */
+int chk_fix_clone(struct fix *f, struct fix_file *file);
 
 /* fix_dir.c */
 int chk_fix_dirs(struct fix *f);

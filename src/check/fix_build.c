@@ -218,15 +218,35 @@ static int build_dir(struct fix *f, struct fix_dir *d)
 	return err ? err : f->c->error;
 }
 
-int chk_fix_build(struct fix *f)
+static int build_files(struct fix *f, bool clones)
 {
 	struct fix_file *files = f->files.data;
+	int err = 0;
+
+	for (size_t i = 0; i < f->files.n && !err; i++) {
+		if (files[i].clones != clones)
+			continue;
+		err = chk_fix_clone(f, &files[i]);
+		if (!err)
+			err = build_file(f, &files[i]);
+	}
+	return err;
+}
+
+int chk_fix_build(struct fix *f)
+{
+	struct fix_attrs *attrs = f->attrs.data;
 	struct fix_dir *dirs = f->dirs.data;
 	int err = 0;
 
-	for (size_t i = 0; i < f->files.n && !err; i++)
-		err = build_file(f, &files[i]);
+	/* Before what shares the inode's area with them. */
+	for (size_t i = 0; i < f->attrs.n && !err; i++)
+		err = chk_fix_attrs_build(f, &attrs[i]);
+	if (!err)
+		err = build_files(f, false);
+
 	for (size_t i = 0; i < f->dirs.n && !err; i++)
 		err = build_dir(f, &dirs[i]);
-	return err;
+	/* Copies come last: they may want more room than there is. */
+	return err ? err : build_files(f, true);
 }

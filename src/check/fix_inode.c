@@ -102,29 +102,6 @@ int chk_fix_inodes_write(struct fix *f)
 	return err;
 }
 
-/* ---- Attributes ------------------------------------------------------------------------- */
-
-int chk_fix_attrs(struct fix *f, uint64_t ino, uint64_t *mblks)
-{
-	struct fix_trial t;
-	struct od_inode di, *edit;
-
-	*mblks = 0;
-	if (!chk_fix_inode_now(f, ino, &di))
-		return -EIO;
-	chk_fix_trial_begin(f, &t);
-	chk_attrs(&t.c, &di, ino, mblks);
-	if (chk_fix_trial_end(f, &t))
-		return 0;
-	*mblks = 0;
-	edit = chk_fix_inode_edit(f, ino);
-	if (!edit)
-		return -ENOMEM;
-	edit->attr_fmt = OD_ATTR_NONE;
-	edit->attr_len = le16_make(0);
-	return f->c->error;
-}
-
 /* ---- Files ------------------------------------------------------------------------- */
 
 static void keep_extent(struct chk *c, const le64_t *rec, void *arg)
@@ -166,10 +143,14 @@ static int extent_order(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Claim what is free; an extent whose blocks are taken, or that overlaps its neighbour, goes. */
+/*
+ * Claim what is free. An extent whose blocks another file has is marked: it gets a copy. One
+ * that claims what is no data, or that overlaps its neighbour, goes.
+ */
 static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool truncating,
-			      struct chk_vec *recs)
+			      struct fix_file *file)
 {
+	struct chk_vec *recs = &file->recs;
 	const struct od_ctx *od = &f->c->od;
 	const unsigned shift = od->block_shift - CHK_UNIT_SHIFT;
 	const uint64_t eof = DIV_ROUND_UP(le64_get(di->size), 1ull << od->block_shift);
@@ -183,13 +164,19 @@ static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool tru
 	for (size_t i = 0; i < recs->n; i++) {
 		const uint64_t at = le64_get(x[i].file_block), start = le64_get(x[i].val.start);
 		const uint64_t len = le32_get(x[i].val.len);
+		const bool unwritten = le32_get(x[i].val.flags) & OD_EXTENT_UNWRITTEN;
 
-		if (at < next || !od_fsb_range_ok(od, start, len) ||
-		    !chk_is_clear(f->c, start << shift, (start + len) << shift))
+		if (at < next || !od_fsb_range_ok(od, start, len) || (at >= eof && !truncating && !unwritten))
 			continue;
-		if (at >= eof && !truncating && !(le32_get(x[i].val.flags) & OD_EXTENT_UNWRITTEN))
-			continue;
-		chk_claim_fsbs(f->c, CHK_DATA, start, len, &other);
+		if (chk_is_clear(f->c, start << shift, (start + len) << shift)) {
+			chk_claim_fsbs(f->c, CHK_DATA, start, len, &other);
+		} else {
+			/* Of unwritten blocks nothing is to be saved. */
+			if (unwritten || !chk_fix_clonable(f, start << shift, (start + len) << shift))
+				continue;
+			x[i].val.flags = le32_make(FIX_EXTENT_CLONE);
+			file->clones = true;
+		}
 		next = at + len;
 		blocks += len;
 		x[kept++] = x[i];
@@ -229,8 +216,8 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	/* Its own nodes first: data that claims them is wrong. */
 	good = chk_fix_trial_end(f, &t);
 	before = file.recs.n;
-	blocks = claim_extents(f, &di, truncating, &file.recs);
-	if (good && file.recs.n == before) {
+	blocks = claim_extents(f, &di, truncating, &file);
+	if (good && file.recs.n == before && !file.clones) {
 		fix_counts(f, ino, &di, file.recs.n,
 			   (blocks << f->c->od.block_shift >> 9) +
 				   ((nr_nodes + file.attr_mblks) << (OD_MBLK_SHIFT - 9)));
@@ -292,6 +279,19 @@ static void fix_used(struct fix *f, uint64_t ino, struct chk_inode *ci, const st
 		fix_counts(f, ino, di, 0, attrs << (OD_MBLK_SHIFT - 9));
 }
 
+/* False: it is lost. */
+static bool mend(struct fix *f, uint64_t ino, struct od_inode *di)
+{
+	bool attrs_only;
+
+	if (!chk_fix_mend(f, ino, di, &attrs_only))
+		return false;
+	if (f->out)
+		fprintf(f->out, "inode %llu: %s\n", (unsigned long long)ino,
+			attrs_only ? "is sound but for its attributes" : "is mended");
+	return edit_add(f, ino, di);
+}
+
 static void fix_block(struct fix *f, struct chk_cluster *cl, unsigned i, uint8_t *block)
 {
 	struct chk *c = f->c;
@@ -307,7 +307,7 @@ static void fix_block(struct fix *f, struct chk_cluster *cl, unsigned i, uint8_t
 		if (readable)
 			memcpy(&di, block + od_ino_offset(ino), sizeof(di));
 		/* A root that is something else is made anew: what it holds is not the root's. */
-		if (!readable || od_verify_inode(&c->od, &di, ino) ||
+		if (!readable || (od_verify_inode(&c->od, &di, ino) && !mend(f, ino, &di)) ||
 		    (ino == c->sb.root_ino && le16_get(di.mode) && !S_ISDIR(le16_get(di.mode)))) {
 			lose(f, ino, ci, &di);
 			continue;

@@ -123,7 +123,8 @@ static uint64_t search_all(struct fix *f, uint64_t len, uint32_t agno, bool avoi
 	return at;
 }
 
-static uint64_t alloc_units(struct fix *f, uint64_t len, uint32_t agno)
+/* Its first unit; 0: none (group 0 begins with its head). */
+static uint64_t alloc_units(struct fix *f, uint64_t len, uint32_t agno, enum chk_use use)
 {
 	uint64_t at = search_all(f, len, agno, true);
 	enum chk_use other;
@@ -132,16 +133,24 @@ static uint64_t alloc_units(struct fix *f, uint64_t len, uint32_t agno)
 		at = search_all(f, len, agno, false);
 	if (at == UINT64_MAX)
 		return 0;
-	chk_claim(f->c, CHK_META, at, at + len, &other);
-	return f->c->error ? 0 : at / CHK_MBLK_UNITS;
+	chk_claim(f->c, use, at, at + len, &other);
+	return f->c->error ? 0 : at;
 }
 
 uint64_t chk_fix_alloc(struct fix *f, uint32_t agno)
 {
-	return alloc_units(f, CHK_MBLK_UNITS, agno);
+	return alloc_units(f, CHK_MBLK_UNITS, agno, CHK_META) / CHK_MBLK_UNITS;
+}
+
+uint64_t chk_fix_alloc_data(struct fix *f)
+{
+	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
+
+	return alloc_units(f, 1ull << shift, FIX_ANY_GROUP, CHK_DATA) >> shift;
 }
 
 uint64_t chk_fix_alloc_cluster(struct fix *f)
 {
-	return alloc_units(f, 1ull << (f->c->od.cluster_shift - CHK_UNIT_SHIFT), FIX_ANY_GROUP);
+	return alloc_units(f, 1ull << (f->c->od.cluster_shift - CHK_UNIT_SHIFT), FIX_ANY_GROUP, CHK_META) /
+	       CHK_MBLK_UNITS;
 }

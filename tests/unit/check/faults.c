@@ -200,6 +200,17 @@ FAULT(dir_block_twice)
 	SET64(image_recs(im, im->map_node)[1], im->dir_block[0]);
 	image_fix(im, im->map_node);
 }
+FAULT(dir_block_missing)
+{
+	struct od_inode *di = image_inode(im, im->dir);
+	struct od_dir_root root;
+
+	memcpy(&root, di->area, sizeof(root));
+	SET64(root.nr_blocks, 3);
+	memcpy(di->area, &root, sizeof(root));
+	SET64(di->size, 3 * OD_MBLK_SIZE);
+	image_fix(im, od_ino_mblk(im->dir));
+}
 FAULT(free_list_loop)
 {
 	SET64(image_recs(im, im->dir_block[1])[1], 1);
@@ -504,6 +515,7 @@ const struct fault image_faults[] = {
 	{ dir_block_crc, "DIR-BLOCK" },
 	{ dir_block_index, "DIR-BLOCK-INDEX" },
 	{ dir_block_twice, "DIR-BLOCK-SHARED" },
+	{ dir_block_missing, "DIR-BLOCK-MISSING" },
 	{ free_list_loop, "DIR-FREE-LIST" },
 	{ free_list_off, "DIR-FREE-LIST" },
 	{ entry_dead, "DIR-ENTRY-DEAD" },

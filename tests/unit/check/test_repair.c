@@ -173,6 +173,45 @@ START_TEST(other_files_are_whole)
 }
 END_TEST
 
+static void write_byte(struct filefs *f, const char *name, uint64_t pos, uint8_t byte)
+{
+	struct fs_inode *ip = filefs_lookup(f, name);
+
+	ck_assert_int_eq(filefs_pwrite(f, ip, &byte, 1, pos, 0), 1);
+	fs_iput(ip);
+}
+
+/* Two files claim two blocks: both can read them afterwards, and a write to one leaves the other. */
+START_TEST(shared_blocks_are_copied)
+{
+	struct filefs f = { .ctx = { .umask = 022 } };
+	struct chk_result res;
+	struct image im;
+	char *text;
+	int err;
+
+	image_build(&im);
+	fill_data(&im);
+	/* The second extent of "tree": four blocks at its block 5, here on two of those of "list". */
+	image_recs(&im, im.extent_node)[4] = le64_make(im.data + 1);
+	image_fix(&im, im.extent_node);
+	text = check(im.bd, true, &res, &err);
+	ck_assert_msg(!err && res.found > 0 && res.left == 0, "%s", text);
+	ck_assert_msg(strstr(text, "has a copy of 4 blocks"), "%s", text);
+	free(text);
+	must_be_clean(im.bd, "copied");
+	f.mem = im.bd;
+	filefs_mount(&f);
+	expect_block(&f, "list", &im, 1, im.data + 1, 4096);
+	for (unsigned i = 0; i < 4; i++)
+		expect_block(&f, "tree", &im, 5 + i, im.data + 1 + i, 4096);
+	write_byte(&f, "tree", 5 << im.c.block_shift, 0);
+	expect_block(&f, "list", &im, 1, im.data + 1, 4096);
+	filefs_umount(&f);
+	image_free(&im);
+}
+END_TEST
+
 /* ---- Damage by seed ------------------------------------------------------------------------- */
 
 /* Any byte of a few metadata blocks, with sound checksums or without. */
@@ -280,6 +319,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, fault_is_repaired, 0, (int)image_nr_faults);
+	tcase_add_test(tc, shared_blocks_are_copied);
 	tcase_add_loop_test(tc, other_files_are_whole, 0, LONG((int)image_nr_faults));
 	tcase_add_loop_test(tc, damage_is_repaired, 0, LONG(12));
 	tcase_add_loop_test(tc, repair_is_cut, 0, LONG((int)image_nr_faults));
