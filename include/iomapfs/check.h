@@ -17,8 +17,13 @@ struct chk_opts {
 	bool readonly;      /* -n: nothing is written */
 	bool preen;         /* -p: repair only if no problem found could cost anybody anything */
 	bool verbose;
-	bool progress;      /* -C: name the steps */
 	FILE *out;          /* problems, one a line; NULL: none */
+	/*
+	 * -C: so much of a pass (1..5) is done; total may be 0. Called from the checking thread, often: at
+	 * least once for each group, inode cluster and orphan. NULL: not told.
+	 */
+	void (*progress)(void *arg, unsigned pass, uint64_t done, uint64_t total);
+	void *progress_arg;
 	/* Called when something is to be repaired; false: nothing is written. NULL: as true. */
 	bool (*ask)(void *arg, const struct chk_result *res);
 	void *ask_arg;

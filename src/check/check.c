@@ -9,11 +9,20 @@ static void run_pass(struct chk *c, unsigned nr, const char *what, void (*fn)(st
 {
 	if (c->error)
 		return;
-	if ((c->opts->verbose || c->opts->progress) && c->opts->out) {
+	if (c->opts->verbose && c->opts->out) {
 		fprintf(c->opts->out, "Pass %u: %s\n", nr, what);
 		fflush(c->opts->out);
 	}
+	c->pass = nr;
+	chk_progress(c, 0, 1);
 	fn(c);
+	chk_progress(c, 1, 1);
+}
+
+void chk_progress(const struct chk *c, uint64_t done, uint64_t total)
+{
+	if (c->opts->progress)
+		c->opts->progress(c->opts->progress_arg, c->pass, done, total);
 }
 
 static void chk_free(struct chk *c)
@@ -116,7 +125,8 @@ int chk_run(struct bd *bd, const struct chk_opts *opts, struct chk_result *res)
 	if (err)
 		return err;
 	/* What was repaired is what is not found any more. */
-	quiet.verbose = quiet.progress = false;
+	quiet.verbose = false;
+	quiet.progress = NULL;
 	err = look(bd, &quiet, &again, &safe, &log);
 	res->left = again.found;
 	res->fixed = res->found - MIN(res->found, again.found);

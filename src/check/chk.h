@@ -163,6 +163,7 @@ struct chk {
 	struct sb_info sb;
 	struct od_ctx od;
 	bool clean;                   /* journal says so */
+	unsigned pass;                /* for chk_progress */
 	bool jnl_ok;                  /* its superblock is sound */
 	uint64_t jnl_next;            /* number of the transaction behind the end of the log */
 	bool judging;                 /* one directory is looked at alone: names are not counted */
@@ -193,6 +194,8 @@ void *chk_block_alloc(struct chk *c);
 void chk_overlay_free(struct chk *c);
 /* Write what the log holds to its places: may be begun again until the log is emptied. */
 int chk_replay_home(struct chk *c);
+/* So much of this pass is done. */
+void chk_progress(const struct chk *c, uint64_t done, uint64_t total);
 /* Find complete transactions; from then on chk_read sees them. */
 void chk_replay(struct chk *c);
 

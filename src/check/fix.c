@@ -25,7 +25,7 @@ static void fix_free(struct fix *f)
 
 static void say(struct fix *f, const char *what)
 {
-	if (!f->out || !(f->c->opts->verbose || f->c->opts->progress))
+	if (!f->out || !f->c->opts->verbose)
 		return;
 	fprintf(f->out, "Repair: %s\n", what);
 	fflush(f->out);

@@ -240,7 +240,9 @@ void chk_pass1(struct chk *c)
 {
 	void *block = chk_block_alloc(c);
 
-	for (uint32_t agno = 0; block && !c->error && agno < c->sb.nr_ags; agno++)
+	for (uint32_t agno = 0; block && !c->error && agno < c->sb.nr_ags; agno++) {
 		check_group(c, agno, block);
+		chk_progress(c, agno + 1, c->sb.nr_ags);
+	}
 	free(block);
 }

@@ -182,7 +182,9 @@ void chk_pass2(struct chk *c)
 	void *block = chk_block_alloc(c);
 
 	mark_orphans(c);
-	for (size_t i = 0; block && !c->error && i < c->clusters.n; i++)
+	for (size_t i = 0; block && !c->error && i < c->clusters.n; i++) {
 		check_cluster(c, &cl[i], block);
+		chk_progress(c, i + 1, c->clusters.n);
+	}
 	free(block);
 }

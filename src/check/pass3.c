@@ -13,11 +13,13 @@ static void each_inode(struct chk *c, inode_fn fn)
 	const unsigned slots = (1u << (c->od.cluster_shift - OD_MBLK_SHIFT)) * OD_INODES_PER_MBLK;
 	const struct chk_cluster *cl = c->clusters.data;
 
-	for (size_t i = 0; i < c->clusters.n; i++)
+	for (size_t i = 0; i < c->clusters.n; i++) {
 		for (unsigned bit = 0; bit < slots && !c->error; bit++)
 			fn(c, od_ino_make(cl[i].first + bit / OD_INODES_PER_MBLK,
 					  bit % OD_INODES_PER_MBLK + 1),
 			   &cl[i].inodes[bit]);
+		chk_progress(c, i + 1, c->clusters.n);
+	}
 }
 
 static bool is_dir(const struct chk_inode *ci)

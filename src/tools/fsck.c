@@ -6,10 +6,12 @@
  * error (no such device, no iomapfs on it, unreadable); 16 wrong usage; 32 the user said no.
  */
 #include <argp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "fsck_claim.h"
+#include "fsck_progress.h"
 #include "iomapfs/check.h"
 #include "iomapfs/util.h"
 
@@ -26,6 +28,7 @@ struct fsck {
 	const char *path;
 	struct chk_opts opts;
 	bool no, yes, force;
+	int progress_fd;     /* -1: nobody is told */
 	bool cancelled;      /* the user said no */
 };
 
@@ -37,13 +40,16 @@ static const struct argp_option options[] = {
 	{ "yes", 'y', NULL, 0, "Repair everything, and ask nothing", 0 },
 	{ "force", 'f', NULL, 0, "With -p: check also one that was unmounted", 0 },
 	{ "verbose", 'v', NULL, 0, "Name the passes and print totals", 0 },
-	{ "progress", 'C', "FD", OPTION_ARG_OPTIONAL, "Name the passes while they run", 0 },
+	{ "progress", 'C', "FD", 0,
+	  "Tell how far it is: 0 draws a bar, if there is a terminal; to another descriptor go "
+	  "lines PASS DONE TOTAL DEVICE", 0 },
 	{ 0 },
 };
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct fsck *f = state->input;
+	char *end;
 
 	switch (key) {
 	case 'n':
@@ -63,7 +69,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		f->opts.verbose = true;
 		break;
 	case 'C':
-		f->opts.progress = true;
+		f->progress_fd = (int)strtol(arg, &end, 10);
+		if (end == arg || *end || f->progress_fd < 0)
+			argp_error(state, "-C: '%s' is no descriptor", arg);
 		break;
 	case ARGP_KEY_ARG:
 		if (state->arg_num > 0)
@@ -116,6 +124,8 @@ static int fail(const char *path, int err)
 	} else if (err == -EBUSY) {
 		what = "is mounted or in use";
 		advice = "; unmount it first";
+	} else if (err == -EBADF) {
+		what = "-C names no descriptor that can be written to";
 	} else if (err == -EOPNOTSUPP) {
 		what = "uses features that this version does not know";
 		advice = "; use a newer fsck.iomapfs";
@@ -163,6 +173,26 @@ static int conclude(const struct fsck *f, const struct chk_result *r)
 	return f->cancelled ? FSCK_CANCELLED : FSCK_UNCORRECTED;
 }
 
+/* chk_run, with what tells how far it is. */
+static int run(struct fsck *f, struct bd *bd, struct chk_result *res)
+{
+	struct chk_opts opts = f->opts;
+	struct fsck_progress p;
+	int err;
+
+	/* A bar is for eyes. */
+	if (f->progress_fd < 0 || (f->progress_fd == 0 && !isatty(STDOUT_FILENO)))
+		return chk_run(bd, &opts, res);
+	err = fsck_progress_begin(&p, f->path, f->progress_fd, &opts.out);
+	if (err)
+		return err;
+	opts.progress = fsck_progress_tell;
+	opts.progress_arg = &p;
+	err = chk_run(bd, &opts, res);
+	fsck_progress_end(&p, opts.out);
+	return err;
+}
+
 static int check(struct fsck *f)
 {
 	const unsigned rw = f->opts.readonly ? BD_OPEN_RDONLY : 0;
@@ -183,7 +213,7 @@ static int check(struct fsck *f)
 	if (!f->opts.readonly)
 		err = fsck_claim(&claim, bd, f->path);
 	if (!err) {
-		err = chk_run(bd, &f->opts, &res);
+		err = run(f, bd, &res);
 		fsck_unclaim(&claim);
 	}
 	bd_close(bd);
@@ -196,7 +226,7 @@ static int check(struct fsck *f)
 
 int main(int argc, char **argv)
 {
-	struct fsck f = { .opts = { .out = stdout } };
+	struct fsck f = { .opts = { .out = stdout }, .progress_fd = -1 };
 
 	argp_err_exit_status = FSCK_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &f);

@@ -92,4 +92,28 @@ want 1 'all repaired' "$fsck" -f -p "$img"
 want 0 'clean$' "$fsck" -f -p "$img"
 put 200
 want 4 'SB-PRIMARY' "$fsck" "$img"
+
+# How far it is: lines for a descriptor, a bar for a terminal only, wrong descriptors refused.
+"$mkfs" -q -f -s 40m "$img"
+"$fsck" -n -C 3 "$img" 3>"$dir/lines" >/dev/null
+awk -v path="$img" 'NF != 4 || $4 != path || $2 > $3 || $1 < pass { bad = 1 } { pass = $1; seen[$1] = $2 == $3 }
+	END { exit bad || !(seen[1] && seen[2] && seen[3] && seen[4] && seen[5]) }' "$dir/lines" ||
+	{ echo "FAILED: -C 3:"; cat "$dir/lines"; failed=1; }
+want 0 'clean$' "$fsck" -n -C0 "$img"
+! grep -q 'pass' "$dir/out" || { echo "FAILED: a bar without a terminal"; failed=1; }
+want 8 'no descriptor' "$fsck" -n -C 77 "$img"
+want 16 'no descriptor' "$fsck" -n -Cx "$img"
+put 8300
+python3 -c 'import os, pty, sys
+seen = bytearray()
+def read(fd):
+    data = os.read(fd, 4096)
+    seen.extend(data)
+    return data
+code = os.waitstatus_to_exitcode(pty.spawn([sys.argv[1], "-n", "-C0", sys.argv[2]], read))
+text = seen.decode()
+bars = text.count("pass 5 of 5 |" + "=" * 40 + "| 100%")
+# The bar is taken away before a problem is told, and at the end.
+sys.exit(not (code == 4 and bars == 1 and "\r\x1b[Kgroup 0:" in text.replace("\r\n", "\n") and
+              "pass 5" not in text.split("\x1b[K")[-1]))' "$fsck" "$img" </dev/null >/dev/null || { echo "FAILED: bar"; failed=1; }
 exit $failed
