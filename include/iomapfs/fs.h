@@ -238,6 +238,11 @@ int fs_fiemap(struct fs_ctx *ctx, struct fs_inode *ip, struct fiemap_extent_info
 	      uint64_t len);
 /* FIBMAP in units of blksize bytes (<= the block size); 0 = none. Writes the file back first. */
 int fs_bmap(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t blksize, uint64_t idx, uint64_t *out);
+/*
+ * Where the pages of a file would be if it were a swap file (iomap_swapfile_activate, whose add_extent
+ * and reasons these are); made durable first. To use it so, fs_swap_pin its handle.
+ */
+int fs_swap_map(struct fs_ctx *ctx, struct fs_inode *ip, struct swap_info *sis, uint64_t *pagespan);
 /* From the first BMAP of an open handle to its release: no relocation, no trim, no remap (-ETXTBSY). */
 void fs_swap_pin(struct fs_file *f);
 

@@ -108,4 +108,18 @@ struct iomapfs_ioc_shutdown { /* [R], root only */
 #define IOMAPFS_SHUTDOWN_SYNC (1u << 0) /* write everything first */
 #define IOMAPFS_IOC_SHUTDOWN _IOWR(IOMAPFS_IOC_TYPE, 7, struct iomapfs_ioc_shutdown)
 
+#define IOMAPFS_SWAPMAP_EXTENTS 256
+struct iomapfs_ioc_swapmap {
+	uint64_t start_page; /* in: swap page to begin with */
+	uint64_t nr_pages;   /* out: whole pages in the file, the header's included */
+	uint64_t pagespan;   /* out: 1 + highest - lowest page on the device */
+	uint32_t count;      /* out: extents that follow here; those of start_page and later */
+	int32_t error;       /* out: 0, or -EINVAL: see why */
+	char why[64];        /* out: why swapon could not use it */
+	struct {
+		uint64_t start_page, nr_pages, phys_page;
+	} extents[IOMAPFS_SWAPMAP_EXTENTS];
+};
+#define IOMAPFS_IOC_SWAPMAP _IOWR(IOMAPFS_IOC_TYPE, 9, struct iomapfs_ioc_swapmap)
+
 #endif

@@ -471,4 +471,29 @@ int iomap_fiemap(struct inode *inode, struct fiemap_extent_info *fi, uint64_t st
 /* Device block (in file system blocks) of file block; 0 if none or error. */
 uint64_t iomap_bmap(struct inode *inode, uint64_t block, const struct iomap_ops *ops);
 
+/* ---- Swap files ----------------------------------------------------------------------------- */
+
+struct swap_info {
+	uint64_t max_pages;      /* as the swap header says, the header's page included; 0 = no limit */
+	/*
+	 * nr_pages of swap from start_page on lie at page phys_page of the device. Called in order of
+	 * start_page, with the caller's locks. 0, or -errno, which ends the activation.
+	 */
+	int (*add_extent)(struct swap_info *sis, uint64_t start_page, uint64_t nr_pages, uint64_t phys_page);
+	void *private;           /* the caller's */
+	/* Out: */
+	uint64_t nr_pages;       /* whole pages found */
+	unsigned nr_extents;     /* calls of add_extent */
+	const char *why;         /* a constant that says why not, where the result is -EINVAL */
+};
+/*
+ * Map the whole pages of a file for swap, as mm calls ->swap_activate of the kernel's iomap. The caller
+ * has written everything back and made it durable (fsync) and holds i_rwsem exclusive; nothing may
+ * move or free the blocks until it lets go of the file. Written and unwritten extents of one device that
+ * nobody shares are accepted; -EINVAL otherwise, with the reason in sis->why. Pages are of
+ * FOLIO_PAGE_SIZE. *pagespan: 1 + highest - lowest page on the device, the header's not counted.
+ */
+int iomap_swapfile_activate(struct swap_info *sis, struct inode *inode, uint64_t *pagespan,
+			    const struct iomap_ops *ops);
+
 #endif

@@ -79,3 +79,20 @@ int fs_bmap(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t blksize, uint64_t 
 		*out = block * (bs / blksize) + (pos & (bs - 1)) / blksize;
 	return 0;
 }
+
+int fs_swap_map(struct fs_ctx *ctx, struct fs_inode *ip, struct swap_info *sis, uint64_t *pagespan)
+{
+	int err;
+
+	if (!fs_is_reg(ip))
+		return -EINVAL;
+	err = query_begin(ctx, ip);
+	if (!err)
+		err = fs_sync_range(ip, 0, UINT64_MAX, false);
+	if (err)
+		return err;
+	lk_wrlock(&ip->vfs.i_rwsem);
+	err = iomap_swapfile_activate(sis, &ip->vfs, pagespan, &fs_report_iomap_ops);
+	lk_rw_unlock(&ip->vfs.i_rwsem);
+	return err;
+}

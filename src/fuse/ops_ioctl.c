@@ -140,6 +140,37 @@ static int ioc_fiemap(struct fz_call *c, struct fs_inode *ip)
 	return reply_ioctl(c, m, sizeof(*m));
 }
 
+static int swapmap_extent(struct swap_info *sis, uint64_t start_page, uint64_t nr_pages, uint64_t phys_page)
+{
+	struct iomapfs_ioc_swapmap *m = sis->private;
+
+	if (start_page + nr_pages <= m->start_page || m->count == IOMAPFS_SWAPMAP_EXTENTS)
+		return 0;
+	m->extents[m->count].start_page = start_page;
+	m->extents[m->count].nr_pages = nr_pages;
+	m->extents[m->count].phys_page = phys_page;
+	m->count++;
+	return 0;
+}
+
+static int ioc_swapmap(struct fz_call *c, struct fs_inode *ip)
+{
+	struct iomapfs_ioc_swapmap *m = fz_scratch();
+	struct swap_info sis = {.add_extent = swapmap_extent, .private = m};
+	int ret;
+
+	memset(m, 0, sizeof(*m));
+	memcpy(&m->start_page, c->data, sizeof(m->start_page));
+	ret = fs_swap_map(&c->ctx, ip, &sis, &m->pagespan);
+	if (ret < 0 && !(ret == -EINVAL && sis.why))
+		return ret;
+	m->error = ret;
+	m->nr_pages = sis.nr_pages;
+	if (ret < 0)
+		snprintf(m->why, sizeof(m->why), "%s", sis.why);
+	return reply_ioctl(c, m, sizeof(*m));
+}
+
 static int ioc_trim(struct fz_call *c, struct fs_inode *ip)
 {
 	struct iomapfs_ioc_trim t = {0};
@@ -350,6 +381,7 @@ static const struct ioc_row {
 	{IOMAPFS_IOC_TRIM, ioc_trim, OWNER, true},
 	{IOMAPFS_IOC_REMOUNT, ioc_remount, OWNER, true},
 	{IOMAPFS_IOC_SHUTDOWN, ioc_shutdown, ROOT, true},
+	{IOMAPFS_IOC_SWAPMAP, ioc_swapmap, ANYONE, true},
 };
 
 static const struct ioc_row *row_of(unsigned cmd)

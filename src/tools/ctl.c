@@ -16,6 +16,7 @@ static const struct {
 	const char *help;
 } commands[] = {
 	{"fiemap", ctl_fiemap, "FILE: where its data is"},
+	{"swapmap", ctl_swapmap, "FILE: its pages as a swap file, or why it cannot be one"},
 	{"info", ctl_info, "PATH: the mounted file system that holds it"},
 	{"stats", ctl_stats, "PATH: cache, journal, allocator and request counters"},
 	{"trim", ctl_trim, "PATH: discard free space [--offset --length --minimum]"},

@@ -26,6 +26,7 @@ struct ctl_opts {
 };
 
 int ctl_fiemap(const struct ctl_opts *o, const char *path);
+int ctl_swapmap(const struct ctl_opts *o, const char *path);
 int ctl_info(const struct ctl_opts *o, const char *path);
 int ctl_stats(const struct ctl_opts *o, const char *path);
 int ctl_trim(const struct ctl_opts *o, const char *path);

@@ -129,6 +129,67 @@ int ctl_fiemap(const struct ctl_opts *o, const char *path)
 	return o->json ? ctl_print_json(json_pack("{s:s,s:o}", "file", path, "extents", list)) : CTL_OK;
 }
 
+/* ---- swapmap --------------------------------------------------------------------------------- */
+
+static json_t *json_swap_extent(uint64_t start, uint64_t nr, uint64_t phys)
+{
+	return json_pack("{s:I,s:I,s:I}", "page", (json_int_t)start, "pages", (json_int_t)nr, "device_page",
+			 (json_int_t)phys);
+}
+
+/* All of it, page after page of extents. *m is the last one; 0 or errno. */
+static int read_swapmap(int fd, struct iomapfs_ioc_swapmap *m, json_t *list)
+{
+	uint64_t next = 0;
+
+	do {
+		memset(m, 0, sizeof(*m));
+		m->start_page = next;
+		if (ioctl(fd, IOMAPFS_IOC_SWAPMAP, m) < 0)
+			return errno;
+		for (uint32_t i = 0; i < m->count; i++) {
+			const uint64_t start = m->extents[i].start_page, nr = m->extents[i].nr_pages;
+			const uint64_t phys = m->extents[i].phys_page;
+
+			next = start + nr;
+			if (list)
+				json_array_append_new(list, json_swap_extent(start, nr, phys));
+			else
+				printf("%16llu %16llu %16llu\n", (unsigned long long)start,
+				       (unsigned long long)nr, (unsigned long long)phys);
+		}
+	} while (m->count == IOMAPFS_SWAPMAP_EXTENTS && next < m->nr_pages);
+	return 0;
+}
+
+int ctl_swapmap(const struct ctl_opts *o, const char *path)
+{
+	struct iomapfs_ioc_swapmap *m = calloc(1, sizeof(*m));
+	json_t *list = o->json ? json_array() : NULL;
+	const int fd = open_path(path);
+	int err = fd < 0 ? errno : m ? 0 : ENOMEM, ret = CTL_OK;
+
+	if (!err && !o->json)
+		printf("%16s %16s %16s\n", "page", "pages", "device page");
+	if (!err)
+		err = read_swapmap(fd, m, list);
+	if (fd >= 0)
+		close(fd);
+	if (err) {
+		ret = ctl_fail(path, err);
+	} else if (m->error) {
+		fprintf(stderr, "iomapctl: %s: swapon cannot use it: %s\n", path, m->why);
+		ret = CTL_FAIL;
+	}
+	if (ret == CTL_OK && o->json)
+		ret = ctl_print_json(json_pack("{s:s,s:I,s:I,s:O}", "file", path, "pages",
+					       (json_int_t)m->nr_pages, "span", (json_int_t)m->pagespan,
+					       "extents", list));
+	json_decref(list);
+	free(m);
+	return ret;
+}
+
 /* ---- info, stats -------------------------------------------------------------------------------- */
 
 static const char *const cache_names[] = {"through", "writeback", "none"};
