@@ -222,6 +222,7 @@ static int host_rw(struct bd_host *h, const struct bd_io *io)
 		else
 			r = pwritev2(h->fd, iov, (int)n, (off_t)offset,
 				     io->flags & BD_FUA ? RWF_DSYNC : 0);
+		HOOK("bd:host-done", &r);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)

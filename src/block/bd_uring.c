@@ -252,6 +252,7 @@ static void complete(struct bd_uring *u, uint64_t ud, int res)
 	}
 	if (ui->preflush_error)
 		res = ui->preflush_error;
+	HOOK("bd:uring-done", &res);
 	if (io->op != BD_FLUSH && (res == -EINTR || res == -EAGAIN))
 		res = requeue_rest(u, io, 0) ?: 1; /* 1: goes on */
 	else if (io->op != BD_FLUSH && res == 0)

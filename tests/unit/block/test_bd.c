@@ -10,6 +10,7 @@
 
 #include "iomapfs/block.h"
 #include "iomapfs/util.h"
+#include "unit.h"
 
 #define DEV_SIZE (8u << 20)
 
@@ -237,6 +238,88 @@ START_TEST(image_cut_short_is_an_error)
 }
 END_TEST
 
+/* ---- Short transfers ------------------------------------------------------------------------ */
+
+/* A transfer that went well is said to have ended early, at a sector, or to have been interrupted. */
+struct shortener {
+	struct rng rng;
+	_Atomic unsigned nr;
+};
+
+static int64_t shorter(struct shortener *s, int64_t res)
+{
+	if (res < 1024 || rng_below(&s->rng, 3) == 0)
+		return res;
+	atomic_fetch_add(&s->nr, 1);
+	return (int64_t)(1 + rng_below(&s->rng, (uint64_t)res / 512 - 1)) * 512;
+}
+
+static void shorten_uring(const char *name, void *site_arg, void *test_arg)
+{
+	int *res = site_arg;
+
+	*res = (int)shorter(test_arg, *res);
+}
+
+static void shorten_host(const char *name, void *site_arg, void *test_arg)
+{
+	ssize_t *res = site_arg;
+
+	*res = shorter(test_arg, *res);
+}
+
+/* In pieces of several sizes, so that what is left begins within one of them. */
+static void rw_pieces(struct bd *bd, enum bd_op op, char *buf, uint64_t len, uint64_t offset)
+{
+	struct iovec iov[5];
+	struct bd_io io = { .op = op, .offset = offset, .len = len, .iov = iov, .nr_iov = 5 };
+	struct batch b;
+	uint64_t at = 0;
+
+	for (unsigned i = 0; i < 5; i++) {
+		iov[i] = (struct iovec){ buf + at, i < 4 ? 4096u << (i % 3) : len - at };
+		at += iov[i].iov_len;
+	}
+	batch_init(&b, 1);
+	io.private = &b;
+	io.end_io = batch_end;
+	bd_submit(bd, &io);
+	batch_wait(&b);
+	ck_assert_int_eq(b.error, 0);
+}
+
+START_TEST(short_transfers_go_on)
+{
+	static struct shortener s;
+	const uint64_t len = 96 << 10;
+	struct bd *bd = open_backend(1 + _i);
+	char *out = aligned(len, 0), *in = aligned(len, 0);
+
+	rng_seed(&s.rng, unit_seed(4711));
+	atomic_store(&s.nr, 0);
+	ck_assert_int_eq(hook_install("bd:uring-done", shorten_uring, &s), 0);
+	ck_assert_int_eq(hook_install("bd:host-done", shorten_host, &s), 0);
+	for (unsigned round = 0; round < 40; round++) {
+		for (uint64_t i = 0; i < len; i += 8)
+			memcpy(out + i, &(uint64_t){ rng_u64(&s.rng) }, 8);
+		memset(in, 0, len);
+		rw_pieces(bd, BD_WRITE, out, len, round * 4096u);
+		rw_pieces(bd, BD_READ, in, len, round * 4096u);
+		ck_assert_mem_eq(in, out, len);
+		/* The synchronous forms go another way. */
+		ck_assert_int_eq(bd_write(bd, 1 << 20, in, len, BD_FUA), 0);
+		ck_assert_int_eq(bd_read(bd, 1 << 20, out, len), 0);
+		ck_assert_mem_eq(in, out, len);
+	}
+	hook_remove("bd:uring-done");
+	hook_remove("bd:host-done");
+	ck_assert_uint_gt(atomic_load(&s.nr), 40);
+	bd_close(bd);
+	free(out);
+	free(in);
+}
+END_TEST
+
 /* The ring's descriptor among ours, or -1: no io_uring here. */
 static int ring_fd(void)
 {
@@ -407,6 +490,7 @@ int main(void)
 	tcase_add_test(tc, registered_memory);
 	tcase_add_test(tc, image_lock_excludes_second_writer);
 	tcase_add_test(tc, image_cut_short_is_an_error);
+	tcase_add_loop_test(tc, short_transfers_go_on, 0, 2);
 	tcase_add_test(tc, ring_is_restricted);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("decorators");
