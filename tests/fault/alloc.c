@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "alloc.h"
 
@@ -45,6 +46,8 @@ void *__real_reallocarray(void *p, size_t n, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 char *__real_strdup(const char *s);
 int __real_posix_memalign(void **p, size_t align, size_t size);
+void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *p, size_t size);
@@ -86,4 +89,11 @@ char *__wrap_strdup(const char *s)
 int __wrap_posix_memalign(void **p, size_t align, size_t size)
 {
 	return unlucky() ? ENOMEM : __real_posix_memalign(p, align, size);
+}
+
+/* Memory of folios and of metadata blocks. */
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	return (flags & MAP_ANONYMOUS) && unlucky() ? MAP_FAILED :
+						      __real_mmap(addr, len, prot, flags, fd, offset);
 }

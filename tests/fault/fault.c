@@ -227,7 +227,10 @@ static bool judge(struct outcome *o)
 	err = work_empty(fs);
 	if (!err)
 		err = fs_quiesce(fs);
-	/* The root keeps its blocks, and an inode cluster or two may stay. */
+	/*
+	 * check_clean has held every count against every block. Here: what was freed was given back, but
+	 * for the root's own blocks and an inode cluster or two.
+	 */
 	if (err)
 		good = wrong("emptying it: %d", err);
 	else if (free_blocks(fs) + 64 < lab.free_new)

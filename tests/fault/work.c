@@ -28,7 +28,10 @@ static uint8_t byte_of(uint32_t seed, uint32_t at)
 	return (uint8_t)((x >> 13 & 0x7f) | 1);
 }
 
-/* What an operation may say when the device, memory or space fails it. */
+/*
+ * What an operation may say when the device, memory or space fails it; the last five when one before
+ * it failed, and what it wants to work on is not there, is there already, or was lost.
+ */
 static bool expected(int err)
 {
 	return err == -EIO || err == -ENOSPC || err == -ENOMEM || err == -EROFS || err == -ENOENT ||
