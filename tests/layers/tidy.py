@@ -64,6 +64,32 @@ def invariants(root, files):
     return bad or ([] if seen else ["no invariants found"])
 
 
+def capabilities(root, files, text):
+    """docs/IOMAP.md: each row names functions and tests that exist; rows ascend."""
+    code = "\n".join("\n".join(text[f]) for f in text if f.startswith(("src/", "include/")))
+    words = set(re.findall(r"\w+", code))
+    tests = set(re.findall(r"^START_TEST\((\w+)\)", "\n".join(
+        "\n".join(read(root, f)) for f in files if f.startswith("tests/unit/")), re.M))
+    bad, seen, last = [], 0, 0
+    for line in read(root, "docs/IOMAP.md"):
+        cells = [c.strip() for c in line.strip("|").split("|")]
+        if not re.match(r"\| \d", line):
+            continue
+        if len(cells) != 7:
+            bad.append(f"row {cells[0]}: {len(cells)} cells")
+            continue
+        seen += 1
+        if int(cells[0]) <= last:
+            bad.append(f"row {cells[0]}: after {last}")
+        last = int(cells[0])
+        ours, proof = (re.findall(r"`([^`]+)`", cells[i]) for i in (3, 5))
+        if not ours or not proof:
+            bad.append(f"row {cells[0]}: names nothing of ours, or no proof")
+        bad += [f"row {cells[0]}: no {name}" for name in ours if name not in words]
+        bad += [f"row {cells[0]}: no test {name}" for name in proof if name not in tests and name not in files]
+    return bad or ([] if seen > 20 else ["no capabilities found"])
+
+
 def field_table(root):
     """Every structure of format.h that a block holds is described in src/format/field.c."""
     in_memory = {"od_ctx", "od_tree_geom"}
@@ -121,6 +147,7 @@ def main():
                     bad.append(f"{f}:{i}: names {ref}, which does not exist")
     report("documents name only what exists", bad)
     report("invariants of the journal have tests, and tests their numbers", invariants(root, files))
+    report("each capability of iomap names functions and tests that exist", capabilities(root, files, text))
     report("every structure on disk is in the table of fields", field_table(root))
     print(f"1..{number}")
     return failed != 0
