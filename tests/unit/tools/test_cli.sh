@@ -3,27 +3,7 @@
 # mkfs.iomapfs and fsck.iomapfs as commands: exit codes, refusals, messages.
 # usage: test_cli.sh MKFS FSCK
 mkfs=$1 fsck=$2
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-img=$dir/img failed=0
-
-# want CODE PATTERN COMMAND...: the exit code, and a line of output that matches ('': none at all).
-want() {
-	code=$1 pattern=$2
-	shift 2
-	"$@" >"$dir/out" 2>&1 </dev/null
-	rc=$?
-	if [ -n "$pattern" ]; then
-		grep -q -e "$pattern" "$dir/out"
-	else
-		[ ! -s "$dir/out" ]
-	fi
-	if [ $? -ne 0 ] || [ $rc -ne "$code" ]; then
-		echo "FAILED: $* gave $rc, wanted $code and '$pattern':"
-		cat "$dir/out"
-		failed=1
-	fi
-}
+. "$(dirname "$0")/want.sh"
 put() { # put OFFSET: one byte that was not there before
 	printf '\252' | dd of="$img" bs=1 seek="$1" conv=notrunc status=none
 }

@@ -3,22 +3,7 @@
 # iomapctl debug: fields by name, printed, set under a new checksum, found again.
 # usage: test_debug.sh MKFS FSCK IOMAPCTL
 mkfs=$1 fsck=$2 ctl=$3
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-img=$dir/img failed=0
-
-# want CODE PATTERN COMMAND...: the exit code, and a line of output that matches.
-want() {
-	code=$1 pattern=$2
-	shift 2
-	"$@" >"$dir/out" 2>&1 </dev/null
-	rc=$?
-	if ! grep -q -e "$pattern" "$dir/out" || [ $rc -ne "$code" ]; then
-		echo "FAILED: $* gave $rc, wanted $code and '$pattern':"
-		cat "$dir/out"
-		failed=1
-	fi
-}
+. "$(dirname "$0")/want.sh"
 debug() {
 	"$ctl" debug "$img" "$@"
 }
