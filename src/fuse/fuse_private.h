@@ -119,7 +119,7 @@ struct fz_call {
 	struct fs_attr attr;
 
 	/* Running state. */
-	int64_t result;
+	int64_t result;          /* free for what is said after a wait */
 	size_t done;             /* bytes of a write that an earlier run finished */
 	mode_t old_mode;
 	struct fs_inode *ip;     /* referenced by asynchronous I/O */
@@ -220,6 +220,8 @@ void fz_node_add_file(struct fz *fz, struct fz_file *f);
 void fz_node_del_file(struct fz *fz, struct fz_file *f);
 /* Pin the file against relocation through one of its handles, if it has any. */
 void fz_node_swap_pin(struct fz *fz, uint64_t nodeid);
+/* Have the kernel drop its pages of every open file; behind fz_notify_inval's queue. */
+void fz_nodes_drop_pages(struct fz *fz);
 bool fz_node_has_writers(struct fz *fz, uint64_t nodeid);
 uint64_t fz_nodes_count(const struct fz_nodes *t);
 /* The kernel's name of an inode: 1 for the root. */

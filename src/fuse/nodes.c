@@ -124,6 +124,37 @@ void fz_nodes_release_all(struct fz_nodes *t)
 	atomic_store(&t->count, 0);
 }
 
+/* So many open files of a stripe at a time: the lock is not held for a notification. */
+#define OPEN_BATCH 64u
+
+static unsigned next_open(struct stripe *s, uint64_t after, uint64_t inos[OPEN_BATCH])
+{
+	struct node key = {.ino = after + 1}, *n;
+	unsigned nr = 0;
+
+	lk_lock(&s->lock);
+	for (n = RB_NFIND(node_tree, &s->tree, &key); n && nr < OPEN_BATCH;
+	     n = RB_NEXT(node_tree, &s->tree, n))
+		if (n->files.next)
+			inos[nr++] = n->ino;
+	lk_unlock(&s->lock);
+	return nr;
+}
+
+void fz_nodes_drop_pages(struct fz *fz)
+{
+	for (unsigned i = 0; i < NR_STRIPES; i++) {
+		uint64_t inos[OPEN_BATCH], after = 0;
+		unsigned nr;
+
+		while ((nr = next_open(&fz->nodes->stripes[i], after, inos)) > 0) {
+			for (unsigned k = 0; k < nr; k++)
+				fz_notify_inval(fz, fz_nodeid(fz, inos[k]), 0, 0, NULL);
+			after = inos[nr - 1];
+		}
+	}
+}
+
 void fz_nodes_destroy(struct fz_nodes *t)
 {
 	if (!t)

@@ -344,15 +344,33 @@ static int ioc_remount(struct fz_call *c, struct fs_inode *ip)
 	return reply_ioctl(c, &r, sizeof(r));
 }
 
-static int ioc_shutdown(struct fz_call *c, struct fs_inode *ip)
+static int reply_shutdown(struct fz_call *c)
 {
 	struct iomapfs_ioc_shutdown s;
 
 	memcpy(&s, c->data, sizeof(s));
+	s.error = (int32_t)c->result;
+	return reply_ioctl(c, &s, sizeof(s));
+}
+
+static int ioc_shutdown(struct fz_call *c, struct fs_inode *ip)
+{
+	struct iomapfs_ioc_shutdown s;
+	struct fz_call *k;
+
+	memcpy(&s, c->data, sizeof(s));
 	if (s.flags & ~IOMAPFS_SHUTDOWN_SYNC)
 		return -EINVAL;
-	s.error = fs_force_down(c->fz->fs, s.flags & IOMAPFS_SHUTDOWN_SYNC);
-	return reply_ioctl(c, &s, sizeof(s));
+	c->result = fs_force_down(c->fz->fs, s.flags & IOMAPFS_SHUTDOWN_SYNC);
+	/* Files that are open could be read from the kernel's pages; names and opening need us. */
+	fz_nodes_drop_pages(c->fz);
+	k = fz_call_keep(c);
+	if (!k)
+		return reply_shutdown(c);
+	/* The answer comes behind them all. */
+	k->resume = reply_shutdown;
+	fz_notify_inval(k->fz, k->nodeid, 0, 0, k);
+	return FZ_ASYNC;
 }
 
 /* ---- Dispatch -------------------------------------------------------------------------------------- */

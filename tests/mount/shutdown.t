@@ -25,7 +25,8 @@ mkfs_it 64M && start
 ok $? "mkfs and mount"
 echo durable >"$mnt/durable" && sync "$mnt/durable" && mkdir "$mnt/d" && echo cached >"$mnt/d/cached" && sync -f "$mnt"
 echo lost >"$mnt/lost"
-exec 5<"$mnt/durable"
+exec 5<"$mnt/durable" 6<"$mnt/d/cached"
+python3 -c 'import os; os.pread(6, 100, 0)' # into the kernel's cache
 sum=$(sha256sum <"$img")
 iomapctl shutdown "$mnt"
 ok $? "iomapctl shutdown"
@@ -36,12 +37,19 @@ refused "opening" cat "$mnt/d/cached"
 refused "renaming" mv "$mnt/durable" "$mnt/moved"
 refused "removing" rm "$mnt/durable"
 refused "sync" sync -f "$mnt"
+python3 -c 'import errno, os, sys
+try:
+    os.pread(6, 1, 0)
+except OSError as e:
+    sys.exit(e.errno != errno.EIO)
+sys.exit(1)'
+ok $? "reading a file that was open, and in the kernel's cache, fails with EIO"
 fails 32 "was shut down: unmount it and mount it again" "remount" mount.iomapfs -o remount,rw "$img" "$mnt"
 iomapctl --json info "$mnt" | python3 -c 'import json,sys; sys.exit(not json.load(sys.stdin)["shut_down"])'
 ok $? "iomapctl info still answers, and says so"
 iomapctl shutdown "$mnt"
 ok $? "a second time changes nothing"
-exec 5<&-
+exec 5<&- 6<&-
 umount "$mnt"
 ok $? "umount works"
 wait $daemon
