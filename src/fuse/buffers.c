@@ -33,6 +33,8 @@ void fz_buf_setup(uint64_t memory_bytes)
 	/* What is larger comes from mmap and returns there, whatever was freed before. */
 	mallopt(M_MMAP_THRESHOLD, (int)LARGE);
 	mallopt(M_TRIM_THRESHOLD, 1 << 20);
+	/* What each arena keeps adds up on machines with many CPUs. */
+	mallopt(M_ARENA_MAX, (int)fz_transport_share(memory_bytes));
 }
 
 static char *spare_take(void)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Transport "loop": one thread for each CPU we may use, pinned to it, with a descriptor of
- * its own on the connection. Measured: a wake-up on the same CPU costs a tenth of one across
+ * Transport "loop": one thread for each CPU we may use, as many as memory= has room for, pinned to
+ * it, with a descriptor of its own on the connection. Measured: a wake-up on the same CPU costs a tenth of one across
  * CPUs and more than any request served from memory, so the thread that reads also serves.
  */
 #include <errno.h>
@@ -119,6 +119,9 @@ int fz_loop_serve_init(struct fz *fz)
 int fz_loop_start(struct fz *fz, struct fz_loop **out)
 {
 	struct fz_loop *l = calloc(1, sizeof(*l));
+	/* Each has a buffer for the largest request, and scratch for the largest answer. */
+	const unsigned share = fz_transport_share(fs_options(fz->fs)->memory_bytes);
+	const unsigned max = MIN(MAX_THREADS, MAX(2, share / 2));
 	cpu_set_t set;
 	int ret = 0;
 
@@ -128,7 +131,7 @@ int fz_loop_start(struct fz *fz, struct fz_loop **out)
 	/* More CPUs than cpu_set_t holds: the call fails, and one thread serves them all. */
 	if (sched_getaffinity(0, sizeof(set), &set) < 0)
 		CPU_SET(0, &set);
-	for (int cpu = 0; cpu < CPU_SETSIZE && l->nr < MAX_THREADS; cpu++) {
+	for (int cpu = 0; cpu < CPU_SETSIZE && l->nr < max; cpu++) {
 		struct server *s = &l->servers[l->nr];
 
 		if (!CPU_ISSET(cpu, &set))
