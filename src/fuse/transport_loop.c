@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * Transport "loop": one thread for each CPU we may use, as many as memory= has room for, pinned to
- * it, with a descriptor of its own on the connection. Measured: a wake-up on the same CPU costs a tenth of one across
- * CPUs and more than any request served from memory, so the thread that reads also serves.
+ * it, with a descriptor of its own on the connection. Measured: a wake-up on the same CPU costs a
+ * tenth of one across CPUs and more than any request served from memory, so the thread that reads
+ * also serves.
  */
 #include <errno.h>
 #include <fcntl.h>
