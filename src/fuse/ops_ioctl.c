@@ -8,12 +8,17 @@
 #include "iomapfs/ioctl.h"
 
 /* Every reply starts with the result and is followed by what the caller's buffer gets. */
-static int reply_ioctl(struct fz_call *c, const void *buf, size_t size)
+static int reply_result(struct fz_call *c, int result, const void *buf, size_t size)
 {
-	struct fuse_ioctl_out out = {.result = 0};
+	struct fuse_ioctl_out out = {.result = result};
 	struct iovec iov[2] = {{&out, sizeof(out)}, {(void *)(uintptr_t)buf, MIN(size, c->len)}};
 
 	return fz_reply_iov(c, iov, iov[1].iov_len ? 2 : 1);
+}
+
+static int reply_ioctl(struct fz_call *c, const void *buf, size_t size)
+{
+	return reply_result(c, 0, buf, size);
 }
 
 static bool is_owner(const struct fz_call *c)
@@ -132,9 +137,12 @@ static int ioc_fiemap(struct fz_call *c, struct fs_inode *ip)
 		.fi_extents_start = m->extents,
 	};
 	ret = fs_fiemap(&c->ctx, ip, &fi, m->start, m->length);
+	m->flags = fi.fi_flags;
+	/* The one error that comes with an answer: which flags were not understood. */
+	if (ret == -EBADR)
+		return reply_result(c, ret, m, sizeof(*m));
 	if (ret < 0)
 		return ret;
-	m->flags = fi.fi_flags;
 	m->mapped_extents = fi.fi_extents_mapped;
 	m->extent_count = room;
 	return reply_ioctl(c, m, sizeof(*m));

@@ -53,6 +53,9 @@ static const struct argp_option options[] = {
 /* At the end of --help. */
 static const char debug_help[] =
 	"\n"
+	"iomapctl exec COMMAND [ARGUMENT]...\n"
+	"  run a stock program that then sees FS_IOC_FIEMAP work: filefrag -v, xfs_io -c fiemap\n"
+	"\n"
 	"iomapctl debug SOURCE print WHERE [FIELD]...\n"
 	"iomapctl debug SOURCE set WHERE FIELD=VALUE...\n"
 	"iomapctl debug SOURCE find FIELD=VALUE\n"
@@ -167,9 +170,12 @@ int ctl_print_json(json_t *root)
 int main(int argc, char **argv)
 {
 	struct command_line cl = {.opts = {.length = UINT64_MAX}};
-	char doc[2048] = "Look at and steer iomapfs file systems.\v";
+	char doc[4096] = "Look at and steer iomapfs file systems.\v";
 	const struct argp argp = {options, parse_opt, "COMMAND PATH", doc, NULL, NULL, NULL};
 
+	/* What follows is not ours to parse. */
+	if (argc > 1 && !strcmp(argv[1], "exec"))
+		return ctl_exec(argv + 2);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		size_t n = strlen(doc);
 

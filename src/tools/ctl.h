@@ -35,6 +35,8 @@ int ctl_shutdown(const struct ctl_opts *o, const char *path);
 int ctl_probe(const struct ctl_opts *o, const char *path);
 int ctl_metadump(const struct ctl_opts *o, const char *path);
 int ctl_debug(const struct ctl_opts *o, const char *path);
+/* The command and its arguments, NULL-terminated. Returns only when it could not be run. */
+int ctl_exec(char **argv);
 int ctl_wait(const struct ctl_opts *o, const char *path);
 
 /* Print `what: reason` and return CTL_FAIL. */

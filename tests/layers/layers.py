@@ -27,6 +27,7 @@ LAYERS = {
             "dir_", "xattr_", "acl_", "symlink_", "inode_", "busy_"]),
     "check": ({"util", "block", "format", "check"}, ["chk_"]),
     "fuse": ({"util", "block", "folio", "iomap", "fs", "ioctl", "format"}, ["fz_"]),
+    "preload": ({"ioctl"}, ["ioctl"]),
     "tools": ({"util", "block", "format", "journal", "check", "ioctl", "buffer", "fs"}, None),
 }
 # A layer's second header: include/iomapfs/format_field.h belongs to format.
