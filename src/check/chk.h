@@ -126,12 +126,16 @@ RB_HEAD(chk_space, chk_range);
 #define CHK_I_ON_PATH   (1u << 5) /* directory: on the chain being followed */
 
 struct chk_inode {
-	uint64_t parent;  /* directories: as the inode says */
-	uint64_t found;   /* directories: that has its name; 0 = none yet */
 	uint32_t nlink;
 	uint32_t refs;    /* names, and "." and ".." of directories */
+	uint32_t dir;     /* directories: chk_dirinfo_of; 0 = nothing is known yet */
 	uint16_t mode;
 	uint16_t flags;   /* CHK_I_* */
+};
+/* What only directories have: they are few, and every inode counts. */
+struct chk_dirinfo {
+	uint64_t parent;  /* as the inode says */
+	uint64_t found;   /* that has its name; 0 = none yet */
 };
 struct chk_cluster {
 	uint64_t first;            /* mblk */
@@ -175,6 +179,8 @@ struct chk {
 	bool *bad_ag;                 /* group header unusable: do not count its space */
 	struct chk_vec clusters;      /* struct chk_cluster, by first */
 	struct chk_vec orphans;       /* struct chk_orphan */
+	struct chk_vec dir_infos;     /* struct chk_dirinfo */
+	struct chk_vec *dirs;         /* of the run, also in a copy that is a trial of it */
 	uint64_t nr_files, nr_file_extents;
 };
 
@@ -228,6 +234,8 @@ void chk_vec_free(struct chk_vec *v);
 
 /* NULL when no inode cluster holds this number. */
 struct chk_inode *chk_inode_get(struct chk *c, uint64_t ino);
+/* Of a directory; valid until the next call. */
+struct chk_dirinfo *chk_dirinfo_of(struct chk *c, struct chk_inode *ci);
 /* Bytes of di's block are copied to *di; false when they cannot be read. */
 bool chk_inode_read(struct chk *c, uint64_t ino, struct od_inode *di);
 

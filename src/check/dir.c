@@ -68,6 +68,7 @@ static void count_link(struct chk *c, struct dir *d, const struct od_dirent *de)
 {
 	const uint64_t ino = le64_get(de->ino);
 	struct chk_inode *ci = chk_inode_get(c, ino), *self;
+	struct chk_dirinfo *info;
 
 	if (!ci || !(ci->flags & (CHK_I_USED | CHK_I_BAD))) {
 		chk_raise(c, CHK_P_DIR_ENTRY_DEAD, "'%.*s', inode %llu", de->name_len,
@@ -83,13 +84,14 @@ static void count_link(struct chk *c, struct dir *d, const struct od_dirent *de)
 			  (const char *)de->name, (unsigned long long)ino);
 	if (!S_ISDIR(ci->mode))
 		return;
-	if (ci->found != 0 || ino == c->sb.root_ino) {
+	info = chk_dirinfo_of(c, ci);
+	if (info->found != 0 || ino == c->sb.root_ino) {
 		chk_raise(c, CHK_P_DIR_TWO_PARENTS, "'%.*s', inode %llu, also in inode %llu",
 			  de->name_len, (const char *)de->name, (unsigned long long)ino,
-			  (unsigned long long)ci->found);
+			  (unsigned long long)info->found);
 		return;
 	}
-	ci->found = d->ino;
+	info->found = d->ino;
 	self = chk_inode_get(c, d->ino);
 	if (self->refs < UINT32_MAX && !c->judging)
 		self->refs++;

@@ -110,10 +110,12 @@ static void keep_names(struct fix *f, uint64_t ino, struct chk_vec *names)
 		if (kept && !name_order(&n[kept - 1], &n[i]))
 			continue;
 		if (is_dir(ci)) {
+			struct chk_dirinfo *info = chk_dirinfo_of(f->c, ci);
+
 			/* `found` may be this directory's from its trial. */
-			if (ci->flags & CHK_I_REACHED || (ci->found && ci->found != ino))
+			if (ci->flags & CHK_I_REACHED || (info->found && info->found != ino))
 				continue;
-			ci->found = ino;
+			info->found = ino;
 			ci->flags |= CHK_I_REACHED;
 		}
 		n[kept++] = n[i];
@@ -224,7 +226,7 @@ static void make_dir(struct fix *f, uint64_t ino, uint64_t parent, unsigned mode
 	ci->flags &= (uint16_t)~CHK_I_BAD;
 	ci->mode = S_IFDIR;
 	ci->nlink = 2;
-	ci->parent = parent;
+	chk_dirinfo_of(f->c, ci)->parent = parent;
 }
 
 /* ---- lost+found -------------------------------------------------------------------------- */
@@ -279,7 +281,7 @@ static void add_name(struct fix *f, uint64_t dir, const char *name, uint64_t ino
 	ci->refs++;
 	if (!is_dir(ci))
 		return;
-	ci->found = dir;
+	chk_dirinfo_of(f->c, ci)->found = dir;
 	chk_inode_get(f->c, dir)->refs++;
 }
 
@@ -354,7 +356,7 @@ static void save_tops(struct walk *w, uint64_t ino, struct chk_inode *ci)
 	if (!is_dir(ci) || ci->flags & CHK_I_REACHED || ci->nlink == 0)
 		return;
 	/* Its parent will bring it along, if that is lost with it. */
-	up = chk_inode_get(w->f->c, ci->parent);
+	up = chk_inode_get(w->f->c, chk_dirinfo_of(w->f->c, ci)->parent);
 	if (up && up != ci && is_dir(up) && !(up->flags & CHK_I_REACHED))
 		return;
 	save_inode(w->f, ino);
@@ -378,15 +380,19 @@ static void save_files(struct walk *w, uint64_t ino, struct chk_inode *ci)
 
 static void set_links(struct walk *w, uint64_t ino, struct chk_inode *ci)
 {
-	const uint64_t parent = ino == w->f->c->sb.root_ino ? ino : ci->found;
-	struct od_inode *di;
+	struct chk_dirinfo info = { 0 };
 	uint32_t links = ci->refs;
+	struct od_inode *di;
+	uint64_t parent;
 
 	if (!(ci->flags & CHK_I_USED))
 		return;
+	if (S_ISDIR(ci->mode))
+		info = *chk_dirinfo_of(w->f->c, ci);
+	parent = ino == w->f->c->sb.root_ino ? ino : info.found;
 	if (is_orphan(ci))
 		links = 0;
-	if (ci->nlink == links && (!S_ISDIR(ci->mode) || !links || ci->parent == parent))
+	if (ci->nlink == links && (!S_ISDIR(ci->mode) || !links || info.parent == parent))
 		return;
 	di = chk_fix_inode_edit(w->f, ino);
 	if (!di)

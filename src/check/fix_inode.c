@@ -270,7 +270,8 @@ static void fix_used(struct fix *f, uint64_t ino, struct chk_inode *ci, const st
 	ci->flags |= CHK_I_USED;
 	ci->mode = le16_get(di->mode);
 	ci->nlink = le32_get(di->nlink);
-	ci->parent = S_ISDIR(ci->mode) ? le64_get(di->parent) : 0;
+	if (S_ISDIR(ci->mode))
+		chk_dirinfo_of(f->c, ci)->parent = le64_get(di->parent);
 	if (S_ISREG(ci->mode))
 		fix_file(f, ino, ci->flags & (CHK_I_TRUNCATE | CHK_I_UNLINKED) || !ci->nlink);
 	else if (S_ISLNK(ci->mode))

@@ -99,7 +99,7 @@ static void check_used(struct chk *c, uint64_t ino, const struct od_inode *di, s
 	ci->nlink = le32_get(di->nlink);
 	if (S_ISDIR(ci->mode)) {
 		/* Blocks and names of directories are pass 3's, with their counting. */
-		ci->parent = le64_get(di->parent);
+		chk_dirinfo_of(c, ci)->parent = le64_get(di->parent);
 		return;
 	}
 	if (S_ISREG(ci->mode))

@@ -45,11 +45,16 @@ static void check_dir(struct chk *c, uint64_t ino, struct chk_inode *ci)
 
 static void check_parent(struct chk *c, uint64_t ino, struct chk_inode *ci)
 {
-	if (!is_dir(ci) || ino == c->sb.root_ino || ci->found == 0 || ci->found == ci->parent)
+	struct chk_dirinfo info;
+
+	if (!is_dir(ci) || ino == c->sb.root_ino)
+		return;
+	info = *chk_dirinfo_of(c, ci);
+	if (info.found == 0 || info.found == info.parent)
 		return;
 	chk_at(c, "directory %llu", (unsigned long long)ino);
 	chk_raise(c, CHK_P_DIR_PARENT, "it says %llu, its name is in %llu",
-		  (unsigned long long)ci->parent, (unsigned long long)ci->found);
+		  (unsigned long long)info.parent, (unsigned long long)info.found);
 }
 
 /*
@@ -57,21 +62,27 @@ static void check_parent(struct chk *c, uint64_t ino, struct chk_inode *ci)
  * directory known to end well, and badly at one that has no name (pass 4 tells that) or
  * at one that is on the chain already. Each directory is walked over twice at most.
  */
+static struct chk_inode *up_from(struct chk *c, struct chk_inode *at)
+{
+	/* What is on the chain and no directory has no name of its own to follow. */
+	const uint64_t found = is_dir(at) ? chk_dirinfo_of(c, at)->found : 0;
+
+	return found ? chk_inode_get(c, found) : NULL;
+}
+
 static void check_reached(struct chk *c, uint64_t ino, struct chk_inode *ci)
 {
 	struct chk_inode *at;
 
 	if (!is_dir(ci))
 		return;
-	for (at = ci; at && !(at->flags & (CHK_I_REACHED | CHK_I_ON_PATH));
-	     at = at->found ? chk_inode_get(c, at->found) : NULL)
+	for (at = ci; at && !(at->flags & (CHK_I_REACHED | CHK_I_ON_PATH)); at = up_from(c, at))
 		at->flags |= CHK_I_ON_PATH;
 	if (at && (at->flags & CHK_I_ON_PATH)) {
 		chk_at(c, "directory %llu", (unsigned long long)ino);
 		chk_raise(c, CHK_P_DIR_LOOP, "%s", "");
 	}
-	for (at = ci; at && (at->flags & CHK_I_ON_PATH);
-	     at = at->found ? chk_inode_get(c, at->found) : NULL) {
+	for (at = ci; at && (at->flags & CHK_I_ON_PATH); at = up_from(c, at)) {
 		at->flags &= (uint16_t)~CHK_I_ON_PATH;
 		at->flags |= CHK_I_REACHED; /* or told: once is enough */
 	}
@@ -90,9 +101,9 @@ void chk_pass3(struct chk *c)
 		return;
 	}
 	root->flags |= CHK_I_REACHED;
-	if (root->parent != c->sb.root_ino)
+	if (chk_dirinfo_of(c, root)->parent != c->sb.root_ino)
 		chk_raise(c, CHK_P_DIR_PARENT, "it says %llu, not itself",
-			  (unsigned long long)root->parent);
+			  (unsigned long long)chk_dirinfo_of(c, root)->parent);
 	if (root->refs < UINT32_MAX)
 		root->refs++; /* "/..", which is the root itself */
 	each_inode(c, check_parent);
@@ -103,6 +114,8 @@ static void check_links(struct chk *c, uint64_t ino, struct chk_inode *ci)
 {
 	const uint32_t dot = S_ISDIR(ci->mode) ? 1 : 0;
 
+	bool lost;
+
 	if (!(ci->flags & CHK_I_USED))
 		return;
 	chk_at(c, "inode %llu", (unsigned long long)ino);
@@ -112,7 +125,8 @@ static void check_links(struct chk *c, uint64_t ino, struct chk_inode *ci)
 				  ci->refs);
 		return;
 	}
-	if (ino != c->sb.root_ino && (S_ISDIR(ci->mode) ? ci->found == 0 : ci->refs == 0))
+	lost = S_ISDIR(ci->mode) ? chk_dirinfo_of(c, ci)->found == 0 : ci->refs == 0;
+	if (ino != c->sb.root_ino && lost)
 		chk_raise(c, CHK_P_INODE_LOST, "link count %u", ci->nlink);
 	else if (ci->nlink != ci->refs)
 		chk_raise(c, CHK_P_LINK_COUNT, "%u in the inode, %u found", ci->nlink, ci->refs);

@@ -57,6 +57,21 @@ struct chk_inode *chk_inode_get(struct chk *c, uint64_t ino)
 	return &cl->inodes[(od_ino_mblk(ino) - first) * OD_INODES_PER_MBLK + od_ino_slot(ino) - 1];
 }
 
+struct chk_dirinfo *chk_dirinfo_of(struct chk *c, struct chk_inode *ci)
+{
+	static struct chk_dirinfo none;
+
+	if (ci->dir == 0 && c->dirs->n < UINT32_MAX &&
+	    chk_vec_push(c, c->dirs, &(struct chk_dirinfo){ .parent = 0 }))
+		ci->dir = (uint32_t)c->dirs->n;
+	if (ci->dir == 0) {
+		/* Without memory the run is over; what is written here nobody reads. */
+		none = (struct chk_dirinfo){ .parent = 0 };
+		return &none;
+	}
+	return (struct chk_dirinfo *)c->dirs->data + (ci->dir - 1);
+}
+
 bool chk_inode_read(struct chk *c, uint64_t ino, struct od_inode *di)
 {
 	uint8_t *block = chk_block_alloc(c);
