@@ -17,7 +17,8 @@
 
 #include "mount_private.h"
 
-#define CLAIM_TRIES 20
+/* A daemon whose mount is gone may have much to write back yet: five seconds. */
+#define CLAIM_TRIES 100
 #define CLAIM_PAUSE_MS 50u
 #define LOOP_TRIES 16
 
@@ -154,8 +155,12 @@ static int loop_attach(struct fz_source *s, int control, int image, uint32_t fla
 			return -errno;
 		snprintf(s->dev, sizeof(s->dev), "/dev/loop%d", nr);
 		fd = open(s->dev, (flags & LO_FLAGS_READ_ONLY ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-		if (fd < 0)
-			return -errno;
+		if (fd < 0) {
+			/* Taken exclusively, or being cleared: another one then. */
+			if (errno != EBUSY && errno != ENXIO)
+				return -errno;
+			continue;
+		}
 		ret = loop_configure(fd, image, s->path, flags | LO_FLAGS_DIRECT_IO);
 		if (ret == -EINVAL)
 			ret = loop_configure(fd, image, s->path, flags);
