@@ -132,6 +132,7 @@ struct chk_inode {
 	uint16_t mode;
 	uint16_t flags;   /* CHK_I_* */
 };
+static_assert(sizeof(struct chk_inode) == 16, "docs/FSCK.md says what a check of many inodes takes");
 /* What only directories have: they are few, and every inode counts. */
 struct chk_dirinfo {
 	uint64_t parent;  /* as the inode says */
