@@ -141,7 +141,7 @@ enum od_tree {
 	OD_TREE_INO      = 4, /* group: inode cluster (first mblk) -> od_ino_rec, bit set = slot free */
 	OD_TREE_INOFREE  = 5, /* group: keys of those INO records that have a free slot -> nothing */
 	OD_TREE_ORPHAN   = 6, /* group: inode number -> le64 enum od_orphan */
-	OD_TREE_REFC     = 7, /* group: reserved for shared extents; always empty in version 1 */
+	OD_TREE_REFC     = 7, /* group: start fsb of blocks with several owners -> od_refc_val */
 	OD_TREE_EXTENT   = 8, /* inode: file block -> od_extent_val */
 	OD_TREE_DIRMAP   = 9, /* directory: block index -> mblk */
 	OD_TREE_DIRHASH  = 10, /* directory: (name hash, position) -> nothing */
@@ -174,6 +174,16 @@ struct od_extent_val {
 #define OD_EXTENT_KNOWN     OD_EXTENT_UNWRITTEN
 #define OD_EXTENT_LEN_MAX   (1u << 30)
 
+/*
+ * Data blocks that several file blocks map to. Blocks in no record have one owner or none; the
+ * record goes when the count falls back to 1.
+ */
+struct od_refc_val {
+	le32_t len;    /* blocks, 1..OD_EXTENT_LEN_MAX */
+	le32_t refs;   /* extents that map each of them, 2..OD_REFC_MAX */
+};
+#define OD_REFC_MAX UINT32_MAX
+
 struct od_ino_rec {
 	le64_t free_lo, free_hi; /* bit (mblk index in cluster * 7 + slot - 1) set = free */
 };
@@ -184,7 +194,9 @@ enum od_orphan { OD_ORPHAN_UNLINKED = 1, OD_ORPHAN_TRUNCATE = 2 };
 #define OD_SB_MAGIC "IOMAPFS\1"
 #define OD_VERSION  1
 #define OD_COMPAT_KNOWN     0ull
-#define OD_RO_COMPAT_KNOWN  0ull
+/* Files may share blocks: who does not know the reference counts may read, but not free a block. */
+#define OD_RO_COMPAT_REFLINK (1ull << 0)
+#define OD_RO_COMPAT_KNOWN  OD_RO_COMPAT_REFLINK
 #define OD_INCOMPAT_KNOWN   0ull
 #define OD_JNL_INCOMPAT_KNOWN 0ull
 
@@ -325,11 +337,16 @@ struct od_inode {
 	uint8_t attr_fmt;    /* enum od_attr_fmt */
 	le16_t data_len;     /* bytes of area used from its start */
 	le16_t attr_len;     /* bytes of area used at its end; data_len + attr_len <= 384 */
-	le16_t spare16;
+	le16_t data_flags;   /* OD_DATAF_* */
 	le32_t spare32;
 	le64_t spare[6];
 	uint8_t area[OD_INODE_AREA];
 };
+/* Regular files: blocks of this file may be shared, so ask REFC before one is overwritten. Never
+ * absent where they are; may be there where they no longer are. */
+#define OD_DATAF_SHARED (1u << 0)
+#define OD_DATAF_KNOWN  OD_DATAF_SHARED
+
 #define OD_FL_SECRM     0u
 #define OD_FL_SYNC      0x00000008u /* FS_SYNC_FL and so on: values of <linux/fs.h> */
 #define OD_FL_IMMUTABLE 0x00000010u
@@ -452,6 +469,7 @@ struct od_ctx {
 	uint64_t jnl_start, jnl_len;
 	uint64_t hash_seed;
 	uint64_t root_ino;
+	bool reflink;          /* OD_RO_COMPAT_REFLINK */
 };
 #define OD_ANY_OWNER UINT64_MAX
 

@@ -19,7 +19,9 @@ static void mend_plain(struct chk *c, struct od_inode *di)
 {
 	const mode_t mode = le16_get(di->mode);
 
-	di->spare16 = le16_make(0);
+	if (!S_ISREG(mode) || !c->od.reflink)
+		di->data_flags = le16_make(0);
+	di->data_flags = le16_make(le16_get(di->data_flags) & OD_DATAF_KNOWN);
 	di->spare32 = le32_make(0);
 	memset(di->spare, 0, sizeof(di->spare));
 	mend_time(&di->atime);

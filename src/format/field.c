@@ -38,6 +38,12 @@ static const struct od_field fields_od_extent_val[] = {
 };
 STRUCT(od_extent_val);
 
+static const struct od_field fields_od_refc_val[] = {
+	ONE(od_refc_val, len, UINT),
+	ONE(od_refc_val, refs, UINT),
+};
+STRUCT(od_refc_val);
+
 static const struct od_field fields_od_ino_rec[] = {
 	ONE(od_ino_rec, free_lo, HEX),
 	ONE(od_ino_rec, free_hi, HEX),
@@ -142,7 +148,7 @@ static const struct od_field fields_od_inode[] = {
 	ONE(od_inode, attr_fmt, UINT),
 	ONE(od_inode, data_len, UINT),
 	ONE(od_inode, attr_len, UINT),
-	ONE(od_inode, spare16, SPARE),
+	ONE(od_inode, data_flags, HEX),
 	ONE(od_inode, spare32, SPARE),
 	MANY(od_inode, spare, SPARE),
 	ONE(od_inode, area, BYTES),
@@ -217,7 +223,7 @@ REC(slot, 16, WORD("cluster", 0, MBLK), WORD("free", 1, HEX));
 REC(ino, 24, WORD("cluster", 0, MBLK), VALUE(1, od_ino_rec));
 REC(inofree, 8, WORD("cluster", 0, MBLK));
 REC(orphan, 16, WORD("ino", 0, INO), WORD("kind", 1, UINT));
-REC(refc, 16, WORD("start", 0, FSB), WORD("value", 1, UINT));
+REC(refc, 16, WORD("start", 0, FSB), VALUE(1, od_refc_val));
 REC(extent, 24, WORD("file_block", 0, UINT), VALUE(1, od_extent_val));
 REC(dirmap, 16, WORD("index", 0, UINT), WORD("mblk", 1, MBLK));
 REC(dirhash, 16, WORD("hash", 0, HEX), WORD("position", 1, UINT));
@@ -249,7 +255,7 @@ static const struct od_struct *const structs[] = {
 	&desc_od_sb,	    &desc_od_mmp,     &desc_od_ag,	   &desc_od_extent_rec,
 	&desc_od_time,	    &desc_od_inode,   &desc_od_dir_root,   &desc_od_dir_block,
 	&desc_od_dirent,    &desc_od_blob,    &desc_od_xattr,	   &desc_od_jsb,
-	&desc_od_jdesc_entry, &desc_od_jcommit,
+	&desc_od_jdesc_entry, &desc_od_jcommit, &desc_od_refc_val,
 };
 
 const struct od_struct *od_struct_get(unsigned i)

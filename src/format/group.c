@@ -38,7 +38,7 @@ static const char *ag_check_roots(const struct od_ctx *c, const struct od_ag *ag
 			if (le64_get(roots[j].mblk) == mblk)
 				return "root-shared";
 	}
-	if (le64_get(ag->refc.mblk) != 0 || le64_get(ag->spare_root.mblk) != 0)
+	if ((le64_get(ag->refc.mblk) != 0 && !c->reflink) || le64_get(ag->spare_root.mblk) != 0)
 		return "unknown-tree-in-use";
 	return NULL;
 }

@@ -231,7 +231,10 @@ const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, u
 	if (!time_ok(&di->atime) || !time_ok(&di->mtime) || !time_ok(&di->ctime) ||
 	    !time_ok(&di->btime))
 		return "nanoseconds-out-of-bounds";
-	if (le16_get(di->spare16) != 0 || le32_get(di->spare32) != 0 ||
+	if ((le16_get(di->data_flags) & ~OD_DATAF_KNOWN) ||
+	    (le16_get(di->data_flags) && (!c->reflink || !S_ISREG(le16_get(di->mode)))))
+		return "inode-data-flags";
+	if (le32_get(di->spare32) != 0 ||
 	    !od_all_zero(di->spare, sizeof(di->spare)))
 		return "inode-spare-not-zero";
 	if (le16_get(di->data_len) + le16_get(di->attr_len) > (int)OD_INODE_AREA)

@@ -36,6 +36,8 @@ CHECK_OFFSET(struct od_extent_val, len, 8);
 CHECK_OFFSET(struct od_extent_val, flags, 12);
 CHECK_SIZE(struct od_extent_rec, 24);
 CHECK_OFFSET(struct od_extent_rec, val, 8);
+CHECK_SIZE(struct od_refc_val, 8);
+CHECK_OFFSET(struct od_refc_val, refs, 4);
 CHECK_SIZE(struct od_ino_rec, 16);
 CHECK_OFFSET(struct od_ino_rec, free_hi, 8);
 
@@ -114,7 +116,7 @@ CHECK_OFFSET(struct od_inode, data_fmt, 132);
 CHECK_OFFSET(struct od_inode, attr_fmt, 133);
 CHECK_OFFSET(struct od_inode, data_len, 134);
 CHECK_OFFSET(struct od_inode, attr_len, 136);
-CHECK_OFFSET(struct od_inode, spare16, 138);
+CHECK_OFFSET(struct od_inode, data_flags, 138);
 CHECK_OFFSET(struct od_inode, spare32, 140);
 CHECK_OFFSET(struct od_inode, spare, 144);
 CHECK_OFFSET(struct od_inode, area, 192);

@@ -237,6 +237,7 @@ void od_ctx_init(struct od_ctx *c, const struct sb_info *sb)
 	c->jnl_len = sb->jnl_len;
 	c->hash_seed = sb->hash_seed;
 	c->root_ino = sb->root_ino;
+	c->reflink = sb->ro_compat & OD_RO_COMPAT_REFLINK;
 }
 
 enum od_mountable od_features_check(const struct sb_info *sb, uint64_t *bits, const char **word)

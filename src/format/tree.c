@@ -131,7 +131,24 @@ static const char *check_orphan(struct node *n, const uint8_t *rec)
 
 static const char *check_refc(struct node *n, const uint8_t *rec)
 {
-	return "unknown-tree-in-use";
+	const uint64_t start = word(rec, 0);
+	struct od_refc_val val;
+	uint32_t len;
+
+	if (!n->c->reflink)
+		return "unknown-tree-in-use";
+	memcpy(&val, rec + 8, sizeof(val));
+	len = le32_get(val.len);
+	if (len == 0 || len > OD_EXTENT_LEN_MAX)
+		return "shared-extent-length";
+	if (!od_fsb_range_ok(n->c, start, len) || start / n->c->ag_blocks != n->owner)
+		return "shared-extent-out-of-bounds";
+	if (start < n->next)
+		return "shared-extents-overlap";
+	if (le32_get(val.refs) < 2)
+		return "shared-extent-of-one-owner";
+	n->next = start + len;
+	return NULL;
 }
 
 const char *od_verify_extent(const struct od_ctx *c, uint64_t file_block,

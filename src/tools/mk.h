@@ -33,6 +33,7 @@ struct mk_params {
 	uint32_t uid, gid;      /* of the root directory */
 	char label[65];
 	unsigned mmp_interval_s; /* multiple-mount protection; 0 = off */
+	bool no_reflink;         /* files never share blocks */
 	bool discard;           /* discard the whole device first */
 };
 

@@ -272,6 +272,8 @@ static void fill_sb(struct sb_info *sb, const struct mk_geom *g, const struct mk
 	sb->root_ino = od_ino_make(g->jnl_start + g->jnl_len, 1);
 	sb->ctime_sec = (uint64_t)p->now_sec;
 	sb->mmp_interval_s = p->mmp_interval_s;
+	if (!p->no_reflink)
+		sb->ro_compat |= OD_RO_COMPAT_REFLINK;
 	memcpy(sb->label, p->label, sizeof(sb->label));
 	snprintf(sb->creator, sizeof(sb->creator), "mkfs.iomapfs %s", IOMAPFS_VERSION);
 }

@@ -34,7 +34,7 @@ struct mkfs {
 	struct mk_geom geom;
 };
 
-enum { OPT_ROOT_OWNER = 0x100, OPT_MMP };
+enum { OPT_ROOT_OWNER = 0x100, OPT_MMP, OPT_NO_REFLINK };
 
 #define MMP_DEFAULT_S 5
 
@@ -54,6 +54,8 @@ static const struct argp_option options[] = {
 	{ "mmp", OPT_MMP, "SECONDS", OPTION_ARG_OPTIONAL,
 	  "Multiple-mount protection, for a device that several hosts can see: refuse to mount where "
 	  "another host writes; a mount takes seconds then (default: off; interval 5)", 0 },
+	{ "no-reflink", OPT_NO_REFLINK, NULL, 0,
+	  "Files do not share blocks: copies are copies (default: they may)", 0 },
 	{ 0 },
 };
 
@@ -154,6 +156,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 			argp_error(state, "'%s' is no number of seconds", arg);
 		if (m->params.mmp_interval_s > OD_MMP_INTERVAL_MAX)
 			argp_error(state, "--mmp takes 0 (off) to %u seconds", OD_MMP_INTERVAL_MAX);
+		break;
+	case OPT_NO_REFLINK:
+		m->params.no_reflink = true;
 		break;
 	case OPT_ROOT_OWNER:
 		parse_owner(state, &m->params, arg);

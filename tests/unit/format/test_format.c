@@ -22,6 +22,7 @@ static struct sb_info sample_sb(void)
 		.jnl_start = 16,
 		.jnl_len = 1024,
 		.root_ino = 1040 * 8 + 1,
+		.ro_compat = OD_RO_COMPAT_REFLINK,
 		.ctime_sec = 1,
 		.label = "sample",
 		.creator = "test",
@@ -272,7 +273,12 @@ static const struct node_fault {
 	{ NULL, OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 2 } },
 	{ "unknown-orphan-kind", OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 3 } },
 	{ "orphan-out-of-bounds", OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8, 1 } },
-	{ "unknown-tree-in-use", OD_TREE_REFC, 0, 1, 0, { 1, 1 } },
+	{ NULL, OD_TREE_REFC, 0, 2, 0, { 1100, 10 | 2ull << 32, 1110, 5 | 3ull << 32 } },
+	{ "shared-extents-overlap", OD_TREE_REFC, 0, 2, 0,
+	  { 1100, 11 | 2ull << 32, 1110, 5 | 3ull << 32 } },
+	{ "shared-extent-of-one-owner", OD_TREE_REFC, 0, 1, 0, { 1100, 10 | 1ull << 32 } },
+	{ "shared-extent-length", OD_TREE_REFC, 0, 1, 0, { 1100, 0 | 2ull << 32 } },
+	{ "shared-extent-out-of-bounds", OD_TREE_REFC, 0, 1, 0, { 4112, 10 | 2ull << 32 } },
 	{ NULL, OD_TREE_EXTENT, 0, 2, 8801, { 0, 1100, 10 | 1ull << 32, 10, 1110, 3 } },
 	{ "extents-overlap", OD_TREE_EXTENT, 0, 2, 8801, { 0, 1100, 10, 9, 1110, 3 } },
 	{ "extent-length", OD_TREE_EXTENT, 0, 1, 8801, { 0, 1100, 0 } },
@@ -332,6 +338,23 @@ static struct od_inode make_inode(mode_t mode, unsigned fmt, unsigned data_len, 
 	return di;
 }
 
+/* Without the feature nobody shares: then neither counts nor flags may be there. */
+START_TEST(no_reflink)
+{
+	struct od_ctx c = sample_ctx();
+
+	c.reflink = false;
+	start_block(OD_MAGIC_BTREE, 0, MBLK - 900);
+	blk.hdr.type = le16_make(OD_TREE_REFC);
+	blk.hdr.nrecs = le16_make(1);
+	REC(0) = le64_make(1200);
+	REC(1) = le64_make(10 | 2ull << 32);
+	expect(od_verify_btree(&c, &blk, MBLK - 900, false), "unknown-tree-in-use");
+	c.reflink = true;
+	expect(od_verify_btree(&c, &blk, MBLK - 900, false), NULL);
+}
+END_TEST
+
 START_TEST(inode_faults)
 {
 	const struct od_ctx c = sample_ctx();
@@ -358,6 +381,7 @@ START_TEST(inode_faults)
 	FAULT(di.nr_blocks = le64_make(1ull << 40), "block-count-out-of-bounds");
 	FAULT(di.btime.nsec = le32_make(1000000000), "nanoseconds-out-of-bounds");
 	FAULT(di.spare[5] = le64_make(1), "inode-spare-not-zero");
+	FAULT(di.data_flags = le16_make(2), "inode-data-flags");
 	FAULT(di.data_len = le16_make(385), "area-overflow");
 	FAULT(di.attr_len = le16_make(380), "area-overflow");
 	FAULT(di.nr_extents = le64_make(1), "extent-count");
@@ -596,7 +620,7 @@ START_TEST(ag_faults)
 	FAULT(blk.ag.free_pos.mblk = le64_make(4100), "root-out-of-bounds");
 	FAULT(blk.ag.free_pos.level = le16_make(12), "root-level-out-of-bounds");
 	FAULT(blk.ag.slot.level = le16_make(1), "empty-root-with-level");
-	FAULT(blk.ag.refc.mblk = le64_make(4120), "unknown-tree-in-use");
+	FAULT(blk.ag.spare_root.mblk = le64_make(4120), "unknown-tree-in-use");
 	FAULT(blk.ag.nr_reserve = le32_make(129), "reserve-too-long");
 	FAULT(blk.ag.reserve[1] = le64_make(4114), "reserve-repeats");
 	FAULT(blk.ag.reserve[1] = le64_make(1100), "reserve-out-of-bounds");
@@ -651,6 +675,7 @@ int main(void)
 	tcase_add_loop_test(tc, sb_fault, 0, (int)ARRAY_SIZE(sb_faults));
 	tcase_add_test(tc, features);
 	tcase_add_loop_test(tc, node_fault, 0, (int)ARRAY_SIZE(node_faults));
+	tcase_add_test(tc, no_reflink);
 	tcase_add_test(tc, inode_faults);
 	tcase_add_test(tc, short_xattr_at_the_end_of_memory);
 	tcase_add_test(tc, inode_block);
