@@ -187,7 +187,7 @@ struct od_refc_val {
 struct od_ino_rec {
 	le64_t free_lo, free_hi; /* bit (mblk index in cluster * 7 + slot - 1) set = free */
 };
-enum od_orphan { OD_ORPHAN_UNLINKED = 1, OD_ORPHAN_TRUNCATE = 2 };
+enum od_orphan { OD_ORPHAN_UNLINKED = 1, OD_ORPHAN_TRUNCATE = 2, OD_ORPHAN_SHIFT = 3 };
 
 /* ---- Superblock ---------------------------------------------------------------------------- */
 
@@ -338,10 +338,15 @@ struct od_inode {
 	le16_t data_len;     /* bytes of area used from its start */
 	le16_t attr_len;     /* bytes of area used at its end; data_len + attr_len <= 384 */
 	le16_t data_flags;   /* OD_DATAF_* */
-	le32_t spare32;
-	le64_t spare[6];
+	le32_t shift_op;     /* enum od_shift; not 0: on the orphan list until it is done */
+	le64_t shift_at;     /* file block where the range that goes or comes begins */
+	le64_t shift_len;    /* its blocks */
+	le64_t shift_next;   /* how far it is, in file blocks (docs/FORMAT.md, "Orphans") */
+	le64_t spare[3];
 	uint8_t area[OD_INODE_AREA];
 };
+enum od_shift { OD_SHIFT_NONE = 0, OD_SHIFT_COLLAPSE = 1, OD_SHIFT_INSERT = 2 };
+
 /* Regular files: blocks of this file may be shared, so ask REFC before one is overwritten. Never
  * absent where they are; may be there where they no longer are. */
 #define OD_DATAF_SHARED (1u << 0)
@@ -507,6 +512,8 @@ void od_mmp_init(void *block, const uint8_t meta_uuid[16], uint64_t seq, uint64_
 		 const char *node, const char *device);
 /* By the magic in the block; "unknown-magic" otherwise. */
 const char *od_verify_any(const struct od_ctx *c, const void *block, uint64_t mblk, bool check_crc);
+/* The shift_ fields of a used inode alone. */
+const char *od_verify_shift(const struct od_ctx *c, const struct od_inode *di);
 /* One inode (of any state) at its number; no header involved. */
 const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, uint64_t ino);
 /* The record list of an inline or blob attribute area. */

@@ -226,7 +226,13 @@ int64_t fs_read_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *to
 int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *from, bool append);
 int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync);
 int fs_fsync_dir(struct fs_ctx *ctx, struct fs_inode *dir, bool datasync);
-/* FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]. */
+/*
+ * FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE],
+ * COLLAPSE_RANGE, INSERT_RANGE. Bytes; takes its locks, sleeps (-EAGAIN with FS_NOWAIT). -EINVAL:
+ * len 0; collapse and insert: not whole blocks, a collapse up to EOF, an insertion at or behind it.
+ * -EFBIG, -EPERM immutable, -ETXTBSY swap file, -ENOSPC, -EOPNOTSUPP another mode. Collapse and
+ * insert are all or nothing, also across a power cut; they cost by extents behind offset.
+ */
 int fs_fallocate(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t offset, uint64_t len);
 /* SEEK_DATA and SEEK_HOLE only. */
 int64_t fs_lseek(struct fs_ctx *ctx, struct fs_inode *ip, int64_t off, int whence);

@@ -83,7 +83,8 @@
 	X(INODE_LOST, 4, ERROR, "no name leads to the inode and it is not on the orphan list") \
 	X(ORPHAN_DEAD, 4, ERROR, "the orphan list has an inode that is not in use") \
 	X(ORPHAN_LINKED, 4, ERROR, "the orphan list has an inode that still has names") \
-	X(ORPHAN_KIND, 4, ERROR, "the orphan list wants to truncate something other than a file") \
+	X(ORPHAN_KIND, 4, ERROR, "the orphan list wants something that cannot be done to the inode") \
+	X(SHIFT_LOST, 4, ERROR, "a shift of the file is not finished, and it is not on the orphan list") \
 	X(ORPHAN_CLEAN, 4, NOTE, "orphans wait for the next mount though the journal is clean") \
 	/* Pass 5: space */ \
 	X(SPACE_CLAIMED_TWICE, 5, ERROR, "space is accounted for twice") \
@@ -121,8 +122,9 @@ RB_HEAD(chk_space, chk_range);
 #define CHK_I_USED      (1u << 0) /* in use and sound: the other fields are valid */
 #define CHK_I_BAD       (1u << 1) /* in use but damaged: named where found, not again */
 #define CHK_I_UNLINKED  (1u << 2) /* on the orphan list as OD_ORPHAN_UNLINKED */
-#define CHK_I_TRUNCATE  (1u << 3)
+#define CHK_I_TRUNCATE  (1u << 3) /* on it as anything else */
 #define CHK_I_REACHED   (1u << 4) /* directory: its chain of parents ends at the root */
+#define CHK_I_SHIFT     (1u << 6) /* says of itself that its extents are being shifted */
 #define CHK_I_ON_PATH   (1u << 5) /* directory: on the chain being followed */
 
 struct chk_inode {

@@ -138,7 +138,7 @@ static void mark_orphans(struct chk *c)
 	for (size_t i = 0; i < c->orphans.n; i++) {
 		struct chk_inode *ci = chk_inode_get(c, o[i].ino);
 
-		if (ci && o[i].kind == OD_ORPHAN_TRUNCATE)
+		if (ci && o[i].kind != OD_ORPHAN_UNLINKED)
 			ci->flags |= CHK_I_TRUNCATE;
 	}
 }

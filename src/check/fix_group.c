@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fix.h"
 
@@ -34,6 +35,16 @@ static uint64_t take_spare(struct fix *f, void *arg)
 
 /* ---- Inodes ------------------------------------------------------------------------- */
 
+/* What remains to be done with an inode in use; 0: nothing. */
+static unsigned orphan_kind(const struct chk_inode *ci)
+{
+	if (!ci->nlink)
+		return OD_ORPHAN_UNLINKED;
+	if (ci->flags & CHK_I_SHIFT)
+		return OD_ORPHAN_SHIFT;
+	return (ci->flags & CHK_I_TRUNCATE) && S_ISREG(ci->mode) ? OD_ORPHAN_TRUNCATE : 0;
+}
+
 static void add_cluster(struct group *g, const struct chk_cluster *cl)
 {
 	struct chk *c = g->f->c;
@@ -45,7 +56,7 @@ static void add_cluster(struct group *g, const struct chk_cluster *cl)
 		const le64_t orphan[2] = {
 			le64_make(od_ino_make(cl->first + bit / OD_INODES_PER_MBLK,
 					      bit % OD_INODES_PER_MBLK + 1)),
-			le64_make(ci->nlink ? OD_ORPHAN_TRUNCATE : OD_ORPHAN_UNLINKED),
+			le64_make(orphan_kind(ci)),
 		};
 
 		if (!(ci->flags & CHK_I_USED)) {
@@ -54,7 +65,7 @@ static void add_cluster(struct group *g, const struct chk_cluster *cl)
 			continue;
 		}
 		g->used++;
-		if (!ci->nlink || ((ci->flags & CHK_I_TRUNCATE) && (ci->mode & 0170000) == 0100000))
+		if (orphan_kind(ci))
 			chk_vec_push(c, &g->orphans, orphan);
 	}
 	{

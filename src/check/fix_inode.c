@@ -270,10 +270,12 @@ static void fix_used(struct fix *f, uint64_t ino, struct chk_inode *ci, const st
 	ci->flags |= CHK_I_USED;
 	ci->mode = le16_get(di->mode);
 	ci->nlink = le32_get(di->nlink);
+	if (le32_get(di->shift_op) != OD_SHIFT_NONE)
+		ci->flags |= CHK_I_SHIFT;
 	if (S_ISDIR(ci->mode))
 		chk_dirinfo_of(f->c, ci)->parent = le64_get(di->parent);
 	if (S_ISREG(ci->mode))
-		fix_file(f, ino, ci->flags & (CHK_I_TRUNCATE | CHK_I_UNLINKED) || !ci->nlink);
+		fix_file(f, ino, ci->flags & (CHK_I_TRUNCATE | CHK_I_UNLINKED | CHK_I_SHIFT) || !ci->nlink);
 	else if (S_ISLNK(ci->mode))
 		fix_symlink(f, ino, ci, di);
 	else if (!S_ISDIR(ci->mode) && !chk_fix_attrs(f, ino, &attrs))

@@ -22,7 +22,10 @@ static void mend_plain(struct chk *c, struct od_inode *di)
 	if (!S_ISREG(mode) || !c->od.reflink)
 		di->data_flags = le16_make(0);
 	di->data_flags = le16_make(le16_get(di->data_flags) & OD_DATAF_KNOWN);
-	di->spare32 = le32_make(0);
+	if (od_verify_shift(&c->od, di)) {
+		di->shift_op = le32_make(OD_SHIFT_NONE);
+		di->shift_at = di->shift_len = di->shift_next = le64_make(0);
+	}
 	memset(di->spare, 0, sizeof(di->spare));
 	mend_time(&di->atime);
 	mend_time(&di->mtime);

@@ -54,7 +54,7 @@ static void check_file(struct chk *c, uint64_t ino, const struct od_inode *di,
 {
 	struct extents x = {
 		.eof_block = DIV_ROUND_UP(le64_get(di->size), 1ull << c->od.block_shift),
-		.past_eof_ok = ci->flags & (CHK_I_UNLINKED | CHK_I_TRUNCATE),
+		.past_eof_ok = ci->flags & (CHK_I_UNLINKED | CHK_I_TRUNCATE | CHK_I_SHIFT),
 	};
 
 	if (di->data_fmt == OD_DATA_EXTENTS) {
@@ -97,6 +97,8 @@ static void check_used(struct chk *c, uint64_t ino, const struct od_inode *di, s
 	ci->flags |= CHK_I_USED;
 	ci->mode = le16_get(di->mode);
 	ci->nlink = le32_get(di->nlink);
+	if (le32_get(di->shift_op) != OD_SHIFT_NONE)
+		ci->flags |= CHK_I_SHIFT;
 	if (S_ISDIR(ci->mode)) {
 		/* Blocks and names of directories are pass 3's, with their counting. */
 		chk_dirinfo_of(c, ci)->parent = le64_get(di->parent);

@@ -125,11 +125,22 @@ static void check_links(struct chk *c, uint64_t ino, struct chk_inode *ci)
 				  ci->refs);
 		return;
 	}
+	/* Listed for something else is told of the list. */
+	if ((ci->flags & (CHK_I_SHIFT | CHK_I_TRUNCATE)) == CHK_I_SHIFT)
+		chk_raise(c, CHK_P_SHIFT_LOST, "%s", "");
 	lost = S_ISDIR(ci->mode) ? chk_dirinfo_of(c, ci)->found == 0 : ci->refs == 0;
 	if (ino != c->sb.root_ino && lost)
 		chk_raise(c, CHK_P_INODE_LOST, "link count %u", ci->nlink);
 	else if (ci->nlink != ci->refs)
 		chk_raise(c, CHK_P_LINK_COUNT, "%u in the inode, %u found", ci->nlink, ci->refs);
+}
+
+/* Can what the list wants of it be done? */
+static bool can_be(const struct chk_inode *ci, uint64_t kind)
+{
+	if (kind == OD_ORPHAN_TRUNCATE)
+		return S_ISREG(ci->mode) && !(ci->flags & CHK_I_SHIFT);
+	return kind != OD_ORPHAN_SHIFT || (ci->flags & CHK_I_SHIFT);
 }
 
 static void check_orphan(struct chk *c, const struct chk_orphan *o)
@@ -139,7 +150,7 @@ static void check_orphan(struct chk *c, const struct chk_orphan *o)
 	chk_at(c, "orphan %llu", (unsigned long long)o->ino);
 	if (!ci || !(ci->flags & (CHK_I_USED | CHK_I_BAD)))
 		chk_raise(c, CHK_P_ORPHAN_DEAD, "%s", "");
-	else if (o->kind == OD_ORPHAN_TRUNCATE && (ci->flags & CHK_I_USED) && !S_ISREG(ci->mode))
+	else if ((ci->flags & CHK_I_USED) && !can_be(ci, o->kind))
 		chk_raise(c, CHK_P_ORPHAN_KIND, "%s", "");
 	else if (c->clean)
 		chk_raise(c, CHK_P_ORPHAN_CLEAN, "%s", "");

@@ -149,7 +149,10 @@ static const struct od_field fields_od_inode[] = {
 	ONE(od_inode, data_len, UINT),
 	ONE(od_inode, attr_len, UINT),
 	ONE(od_inode, data_flags, HEX),
-	ONE(od_inode, spare32, SPARE),
+	ONE(od_inode, shift_op, UINT),
+	ONE(od_inode, shift_at, UINT),
+	ONE(od_inode, shift_len, UINT),
+	ONE(od_inode, shift_next, UINT),
 	MANY(od_inode, spare, SPARE),
 	ONE(od_inode, area, BYTES),
 };

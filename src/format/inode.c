@@ -208,6 +208,33 @@ static const char *check_attrs(const struct od_ctx *c, const struct od_inode *di
 	}
 }
 
+/* A collapse or an insertion that is under way. */
+const char *od_verify_shift(const struct od_ctx *c, const struct od_inode *di)
+{
+	const uint64_t at = le64_get(di->shift_at), len = le64_get(di->shift_len);
+	const uint64_t next = le64_get(di->shift_next), size = le64_get(di->size);
+	const uint64_t max = (OD_FILE_SIZE_MAX >> c->block_shift) + 1;
+	const uint32_t op = le32_get(di->shift_op);
+
+	if (op == OD_SHIFT_NONE)
+		return at == 0 && len == 0 && next == 0 ? NULL : "shift-without-operation";
+	if (op != OD_SHIFT_COLLAPSE && op != OD_SHIFT_INSERT)
+		return "unknown-shift";
+	if (!S_ISREG(le16_get(di->mode)) ||
+	    (di->data_fmt != OD_DATA_EXTENTS && di->data_fmt != OD_DATA_TREE))
+		return "shift-without-extents";
+	if (len == 0 || at >= max || len > max - at || next > max)
+		return "shift-out-of-bounds";
+	/* Its end must not take the size below nothing, or past the largest file. */
+	if (op == OD_SHIFT_COLLAPSE && at + len > size >> c->block_shift)
+		return "shift-past-end";
+	if (op == OD_SHIFT_INSERT && len > (OD_FILE_SIZE_MAX - size) >> c->block_shift)
+		return "shift-past-end";
+	if (op == OD_SHIFT_INSERT)
+		return next >= at ? NULL : "shift-position";
+	return next == at || next >= at + len ? NULL : "shift-position";
+}
+
 const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, uint64_t ino)
 {
 	const char *bad;
@@ -234,8 +261,10 @@ const char *od_verify_inode(const struct od_ctx *c, const struct od_inode *di, u
 	if ((le16_get(di->data_flags) & ~OD_DATAF_KNOWN) ||
 	    (le16_get(di->data_flags) && (!c->reflink || !S_ISREG(le16_get(di->mode)))))
 		return "inode-data-flags";
-	if (le32_get(di->spare32) != 0 ||
-	    !od_all_zero(di->spare, sizeof(di->spare)))
+	bad = od_verify_shift(c, di);
+	if (bad)
+		return bad;
+	if (!od_all_zero(di->spare, sizeof(di->spare)))
 		return "inode-spare-not-zero";
 	if (le16_get(di->data_len) + le16_get(di->attr_len) > (int)OD_INODE_AREA)
 		return "area-overflow";

@@ -117,8 +117,11 @@ CHECK_OFFSET(struct od_inode, attr_fmt, 133);
 CHECK_OFFSET(struct od_inode, data_len, 134);
 CHECK_OFFSET(struct od_inode, attr_len, 136);
 CHECK_OFFSET(struct od_inode, data_flags, 138);
-CHECK_OFFSET(struct od_inode, spare32, 140);
-CHECK_OFFSET(struct od_inode, spare, 144);
+CHECK_OFFSET(struct od_inode, shift_op, 140);
+CHECK_OFFSET(struct od_inode, shift_at, 144);
+CHECK_OFFSET(struct od_inode, shift_len, 152);
+CHECK_OFFSET(struct od_inode, shift_next, 160);
+CHECK_OFFSET(struct od_inode, spare, 168);
 CHECK_OFFSET(struct od_inode, area, 192);
 static_assert(OD_HDR_SIZE + OD_INODES_PER_MBLK * OD_INODE_SIZE == OD_MBLK_SIZE,
 	      "seven inodes fill a block");

@@ -124,7 +124,7 @@ static const char *check_orphan(struct node *n, const uint8_t *rec)
 
 	if (!od_ino_ok(n->c, ino) || od_mblk_agno(n->c, od_ino_mblk(ino)) != n->owner)
 		return "orphan-out-of-bounds";
-	if (kind != OD_ORPHAN_UNLINKED && kind != OD_ORPHAN_TRUNCATE)
+	if (kind != OD_ORPHAN_UNLINKED && kind != OD_ORPHAN_TRUNCATE && kind != OD_ORPHAN_SHIFT)
 		return "unknown-orphan-kind";
 	return NULL;
 }

@@ -125,6 +125,16 @@ int ext_punch_range(struct fs_inode *ip, uint64_t from, uint64_t end);
 /* Fill the holes of [from, end) with UNWRITTEN extents; delalloc becomes real as well. */
 int ext_alloc_range(struct fs_inode *ip, uint64_t from, uint64_t end, unsigned ctx_flags);
 
+/*
+ * Take the blocks [at, at+len) out of the file, or put a hole of len blocks at `at`; the size
+ * follows. All or nothing, also across a power cut (extent_shift.c). Both locks exclusive, the
+ * file written back, nothing of it cached from `at` on, on disk as long as in memory; takes its
+ * handles. An error behind the first step makes the file FS_I_BAD.
+ */
+int ext_shift(struct fs_inode *ip, enum od_shift op, uint64_t at, uint64_t len);
+/* The rest of one that ip->shift tells of: at mount. */
+int ext_shift_finish(struct fs_inode *ip);
+
 /* ---- Promises (delalloc.c) --------------------------------------------------------------- */
 
 struct da_range {
@@ -231,6 +241,9 @@ int fs_extend_size(struct fs_inode *ip, uint64_t size);
 int fs_grow_size(struct fs_ctx *ctx, struct fs_inode *ip, uint64_t size);
 /* Is there anything for fs_kill_priv to clear? True also when nobody looked yet. */
 bool fs_has_priv(struct fs_inode *ip);
+/* FALLOC_FL_COLLAPSE_RANGE and _INSERT_RANGE (falloc_shift.c); takes its locks, inside fs_start_change. */
+int fs_falloc_shift(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t offset,
+		    uint64_t len);
 /* The locked twin of fs_trim_eofblocks: i_rwsem exclusive. */
 int fs_trim_eofblocks_locked(struct fs_inode *ip);
 /* Make all that was done to the inode durable; datasync: only what its data needs. */

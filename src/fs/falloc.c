@@ -98,6 +98,8 @@ int fs_fallocate(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t off
 	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
 	case FALLOC_FL_ZERO_RANGE:
 	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_COLLAPSE_RANGE:
+	case FALLOC_FL_INSERT_RANGE:
 		break;
 	default:
 		return -EOPNOTSUPP;
@@ -107,9 +109,13 @@ int fs_fallocate(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t off
 	err = fs_start_change(ip->fs, ctx->flags);
 	if (err)
 		return err;
-	lk_wrlock(&ip->vfs.i_rwsem);
-	err = fallocate_locked(ctx, ip, mode, offset, offset + len);
-	lk_rw_unlock(&ip->vfs.i_rwsem);
+	if (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) {
+		err = fs_falloc_shift(ctx, ip, mode, offset, len);
+	} else {
+		lk_wrlock(&ip->vfs.i_rwsem);
+		err = fallocate_locked(ctx, ip, mode, offset, offset + len);
+		lk_rw_unlock(&ip->vfs.i_rwsem);
+	}
 	fs_end_change(ip->fs);
 	return err;
 }

@@ -43,6 +43,13 @@ int fs_file_init(struct fs_inode *ip)
 		return 0;
 	if (ip->data_fmt == OD_DATA_NONE)
 		ip->data_fmt = OD_DATA_EXTENTS;
+	/* Read while a shift is under way: at mount, which finishes it, or without recovery. */
+	if (ip->shift.op) {
+		atomic_fetch_or(&ip->state, FS_I_BAD);
+		if (ip->fs->opts.readonly)
+			log_warn("inode %llu: a collapse or insertion was interrupted; mount read-write "
+				 "to finish it and use the file", (unsigned long long)ip->ino);
+	}
 	i_size_write(&ip->vfs, ip->disk_size);
 	ext_load(ip);
 	err = da_init(ip);

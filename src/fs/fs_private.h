@@ -37,6 +37,10 @@ struct fs_inode {
 	uint16_t data_len, attr_len;   /* [X] */
 	uint8_t area[OD_INODE_AREA];   /* [X] image of the on-disk area */
 
+	struct fs_shift {              /* [X] a collapse or insertion under way, as on disk; op 0: none */
+		uint32_t op;           /* enum od_shift */
+		uint64_t at, len, next;
+	} shift;
 	_Atomic uint64_t map_seq;      /* [X] for change: bumped on EVERY extent change (validity cookie) */
 	struct bt_root ext_root;       /* [X] mirrors area when data_fmt is TREE */
 	struct delalloc *delalloc;     /* [X] ranges promised, not allocated; extent.h */
@@ -64,8 +68,8 @@ struct fs_inode {
 #define FS_I_DIRTY    (1u << 1) /* attributes newer than the inode block (lazy times, size) */
 #define FS_I_FREEING  (1u << 2)
 #define FS_I_ORPHAN   (1u << 3) /* on the orphan list */
-#define FS_I_BAD      (1u << 4) /* failed its checks: every operation is -EFSCORRUPTED */
-#define FS_I_TRUNCATE (1u << 5) /* on the orphan list as OD_ORPHAN_TRUNCATE */
+#define FS_I_BAD      (1u << 4) /* contents half-way through a shift: every operation is -EFSCORRUPTED */
+#define FS_I_TRUNCATE (1u << 5) /* on the orphan list as OD_ORPHAN_TRUNCATE or _SHIFT */
 #define FS_I_LINKABLE (1u << 6) /* O_TMPFILE: nlink 0, but may still get a name */
 
 #define FS_I(inode) container_of((inode), struct fs_inode, vfs)

@@ -39,6 +39,10 @@ void fs_inode_decode(struct fs_inode *ip, const struct od_inode *di)
 	ip->attr_fmt = di->attr_fmt;
 	ip->data_len = le16_get(di->data_len);
 	ip->attr_len = le16_get(di->attr_len);
+	ip->shift = (struct fs_shift){ .op = le32_get(di->shift_op),
+				       .at = le64_get(di->shift_at),
+				       .len = le64_get(di->shift_len),
+				       .next = le64_get(di->shift_next) };
 	memcpy(ip->area, di->area, sizeof(ip->area));
 	if (ip->data_fmt == OD_DATA_TREE) {
 		struct od_root r;
@@ -78,6 +82,10 @@ void fs_inode_encode(const struct fs_inode *ip, struct od_inode *di)
 	di->attr_fmt = ip->attr_fmt;
 	di->data_len = le16_make(ip->data_len);
 	di->attr_len = le16_make(ip->attr_len);
+	di->shift_op = le32_make(ip->shift.op);
+	di->shift_at = le64_make(ip->shift.at);
+	di->shift_len = le64_make(ip->shift.len);
+	di->shift_next = le64_make(ip->shift.next);
 	memcpy(di->area, ip->area, sizeof(di->area));
 	if (ip->data_fmt == OD_DATA_TREE) {
 		struct od_root r = { .mblk = le64_make(ip->ext_root.mblk),

@@ -4,6 +4,7 @@
  * transaction. What a crash leaves on it is finished by the next mount.
  */
 #include "ag.h"
+#include "extent.h"
 #include "icache.h"
 
 static struct fs_ag *group_of(struct fs_inode *ip)
@@ -99,6 +100,23 @@ static int forget_orphan(struct fs_inode *ip)
 	return err;
 }
 
+/* The file could not be used since it was read: its extents are half-way. */
+static int finish_shift(struct fs_inode *ip)
+{
+	int err;
+
+	if (ip->shift.op == OD_SHIFT_NONE)
+		return forget_orphan(ip);
+	atomic_fetch_and(&ip->state, ~FS_I_BAD);
+	lk_wrlock(&ip->vfs.i_rwsem);
+	lk_wrlock(&ip->vfs.i_mapping.invalidate_lock);
+	err = ext_shift_finish(ip);
+	lk_rw_unlock(&ip->vfs.i_mapping.invalidate_lock);
+	lk_rw_unlock(&ip->vfs.i_rwsem);
+	/* One file with a bad extent tree is no reason to refuse all others. */
+	return fs_is_shutdown(ip->fs) || err == -ENOMEM ? err : 0;
+}
+
 static int recover_one(struct fs *fs, uint64_t ino, enum od_orphan kind)
 {
 	struct fs_inode *ip;
@@ -114,8 +132,10 @@ static int recover_one(struct fs *fs, uint64_t ino, enum od_orphan kind)
 	if (ip->nlink > 0) {
 		if (kind == OD_ORPHAN_TRUNCATE)
 			err = extent_truncate(ip, ip->disk_size);
-		/* extent_truncate may have taken it off the list itself. */
-		if (!err)
+		/* Either may have taken it off the list itself. */
+		if (kind == OD_ORPHAN_SHIFT)
+			err = finish_shift(ip);
+		else if (!err)
 			err = forget_orphan(ip);
 	}
 	fs_iput(ip);
@@ -161,6 +181,6 @@ int orphan_recover(struct fs *fs)
 			return err;
 	}
 	if (n)
-		log_info("finished %u interrupted removals or truncations", n);
+		log_info("finished %u interrupted removals, truncations or shifts", n);
 	return 0;
 }

@@ -76,6 +76,8 @@ const struct op op_table[] = {
 	{ "punch foo 5000+3000", OP_PUNCH, "foo", NULL, 5000, 3000 },
 	{ "zero foo 4096+6000", OP_ZERO, "foo", NULL, 4 * K, 6000 },
 	{ "zero foo 18000+9000", OP_ZERO, "foo", NULL, 18000, 9000 },
+	{ "collapse foo 4096+8192", OP_COLLAPSE, "foo", NULL, 4 * K, 8 * K },
+	{ "insert foo 8192+4096", OP_INSERT, "foo", NULL, 8 * K, 4 * K },
 	{ "copy A/foo foo", OP_COPY, "A/foo", "foo", 0, 9000 },
 	{ "setxattr foo 30", OP_SETXATTR, "foo", NULL, 0, 30 },
 	{ "setxattr foo 20000", OP_SETXATTR, "foo", NULL, 0, 20000 },
@@ -296,6 +298,17 @@ static int exec_hog(struct run *r, struct fs_inode *ip)
 	return 0;
 }
 
+/* As much as the model has room for. */
+static int exec_insert(struct run *r, const struct op *op, struct fs_inode *ip)
+{
+	struct fs_attr a;
+	int err = fs_getattr(&r->ctx, ip, &a);
+
+	if (!err && a.size + op->len > M_DATA)
+		err = -EFBIG;
+	return err ? err : fs_fallocate(&r->ctx, ip, FALLOC_FL_INSERT_RANGE, op->off, op->len);
+}
+
 static int exec_file(struct run *r, const struct op *op, struct fs_inode *ip, uint32_t seed)
 {
 	switch (op->kind) {
@@ -321,6 +334,10 @@ static int exec_file(struct run *r, const struct op *op, struct fs_inode *ip, ui
 				    op->len);
 	case OP_ZERO:
 		return fs_fallocate(&r->ctx, ip, FALLOC_FL_ZERO_RANGE, op->off, op->len);
+	case OP_COLLAPSE:
+		return fs_fallocate(&r->ctx, ip, FALLOC_FL_COLLAPSE_RANGE, op->off, op->len);
+	case OP_INSERT:
+		return exec_insert(r, op, ip);
 	case OP_COPY:
 		return exec_copy(r, op, ip);
 	case OP_SETXATTR:
@@ -578,6 +595,26 @@ static int model_truncate(struct m_inode *ip, uint32_t size)
 	return 0;
 }
 
+static int model_collapse(struct m_inode *ip, uint32_t off, uint32_t len)
+{
+	if (off + len >= ip->size)
+		return -EINVAL;
+	memmove(ip->data + off, ip->data + off + len, ip->size - off - len);
+	return model_truncate(ip, ip->size - len);
+}
+
+static int model_insert(struct m_inode *ip, uint32_t off, uint32_t len)
+{
+	if (ip->size + len > M_DATA)
+		return -EFBIG;
+	if (off >= ip->size)
+		return -EINVAL;
+	memmove(ip->data + off + len, ip->data + off, ip->size - off);
+	memset(ip->data + off, 0, len);
+	ip->size += len;
+	return 0;
+}
+
 static int model_copy(struct model *m, const struct op *op, const struct m_inode *in)
 {
 	const int out = m_walk(m, op->b, NULL, NULL);
@@ -628,6 +665,10 @@ static int model_file(struct model *m, const struct op *op, uint32_t seed)
 		zero_bytes(ip, op->off, op->off + op->len);
 		grow(ip, op->off + op->len);
 		return 0;
+	case OP_COLLAPSE:
+		return model_collapse(ip, op->off, op->len);
+	case OP_INSERT:
+		return model_insert(ip, op->off, op->len);
 	case OP_COPY:
 		return model_copy(m, op, ip);
 	default:

@@ -135,7 +135,7 @@ FAULT(inode_nsec)
 	image_inode(im, im->file_list)->mtime.nsec = le32_make(1000000000);
 	fix_inodes(im);
 }
-FAULT(inode_spare) { SET64(image_inode(im, im->file_list)->spare[3], 1); fix_inodes(im); }
+FAULT(inode_spare) { SET64(image_inode(im, im->file_list)->spare[2], 1); fix_inodes(im); }
 FAULT(inode_unused)
 {
 	image_inode(im, im->file_list)->mode = le16_make(0);
@@ -310,6 +310,24 @@ FAULT(orphan_kind)
 	SET64(image_recs(im, im->orphan_node)[0], im->dir);
 	SET64(image_recs(im, im->orphan_node)[1], OD_ORPHAN_TRUNCATE);
 	image_fix(im, im->orphan_node);
+}
+FAULT(orphan_kind_shift)
+{
+	SET64(image_recs(im, im->orphan_node)[1], OD_ORPHAN_SHIFT);
+	image_fix(im, im->orphan_node);
+}
+FAULT(shift_lost)
+{
+	struct od_inode *di = image_inode(im, im->file_list);
+
+	di->shift_op = le32_make(OD_SHIFT_INSERT);
+	SET64(di->shift_len, 1);
+	fix_inodes(im);
+}
+FAULT(shift_bad)
+{
+	SET64(image_inode(im, im->file_list)->shift_next, 1);
+	fix_inodes(im);
 }
 
 FAULT(mmp_crc)
@@ -533,6 +551,9 @@ const struct fault image_faults[] = {
 	{ lost, "ORPHAN-LINKED" },
 	{ orphan_dead, "ORPHAN-DEAD" },
 	{ orphan_kind, "ORPHAN-KIND" },
+	{ orphan_kind_shift, "ORPHAN-KIND" },
+	{ shift_lost, "SHIFT-LOST" },
+	{ shift_bad, "INODE-BAD" },
 	{ mmp_crc, "MMP-BLOCK" },
 	{ sb_feature, "SB-FEATURE" },
 	{ bad_image, "JNL-IMAGE" },

@@ -271,7 +271,8 @@ static const struct node_fault {
 	{ "inode-map-past-cluster", OD_TREE_INO, 0, 1, 0, { 1100, 0, 1 } },
 	{ "inode-cluster-out-of-bounds", OD_TREE_INOFREE, 0, 1, 0, { 4112 } },
 	{ NULL, OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 2 } },
-	{ "unknown-orphan-kind", OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 3 } },
+	{ NULL, OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 3 } },
+	{ "unknown-orphan-kind", OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8 + 1, 4 } },
 	{ "orphan-out-of-bounds", OD_TREE_ORPHAN, 0, 1, 0, { 1100 * 8, 1 } },
 	{ NULL, OD_TREE_REFC, 0, 2, 0, { 1100, 10 | 2ull << 32, 1110, 5 | 3ull << 32 } },
 	{ "shared-extents-overlap", OD_TREE_REFC, 0, 2, 0,
@@ -380,7 +381,10 @@ START_TEST(inode_faults)
 	FAULT(di.size = le64_make(6), "inline-size");
 	FAULT(di.nr_blocks = le64_make(1ull << 40), "block-count-out-of-bounds");
 	FAULT(di.btime.nsec = le32_make(1000000000), "nanoseconds-out-of-bounds");
-	FAULT(di.spare[5] = le64_make(1), "inode-spare-not-zero");
+	FAULT(di.spare[2] = le64_make(1), "inode-spare-not-zero");
+	FAULT(di.shift_len = le64_make(1), "shift-without-operation");
+	FAULT(di.shift_op = le32_make(3), "unknown-shift");
+	FAULT(di.shift_op = le32_make(OD_SHIFT_INSERT), "shift-without-extents");
 	FAULT(di.data_flags = le16_make(2), "inode-data-flags");
 	FAULT(di.data_len = le16_make(385), "area-overflow");
 	FAULT(di.attr_len = le16_make(380), "area-overflow");
@@ -395,6 +399,23 @@ START_TEST(inode_faults)
 	FAULT(di.attr_len = le16_make(8), "attr-length");
 	FAULT(di.rdev_minor = le32_make(1), "device-number-of-other-type");
 	FAULT((di.attr_fmt = OD_ATTR_BLOB, di.attr_len = le16_make(8)), "attr-blob-out-of-bounds");
+
+	good = make_inode(S_IFREG | 0644, OD_DATA_EXTENTS, 0, 100000);
+	good.shift_op = le32_make(OD_SHIFT_COLLAPSE);
+	good.shift_at = good.shift_next = le64_make(2);
+	good.shift_len = le64_make(3);
+	FAULT((void)0, NULL);
+	FAULT(di.shift_next = le64_make(5), NULL);
+	FAULT(di.shift_next = le64_make(4), "shift-position");
+	FAULT(di.shift_len = le64_make(0), "shift-out-of-bounds");
+	FAULT(di.shift_len = le64_make(UINT64_MAX), "shift-out-of-bounds");
+	FAULT(di.shift_next = le64_make(UINT64_MAX), "shift-out-of-bounds");
+	FAULT(di.size = le64_make(4096), "shift-past-end");
+	FAULT(di.shift_op = le32_make(OD_SHIFT_INSERT), NULL);
+	FAULT((di.shift_op = le32_make(OD_SHIFT_INSERT), di.shift_next = le64_make(1)),
+	      "shift-position");
+	FAULT((di.shift_op = le32_make(OD_SHIFT_INSERT), di.size = le64_make((1ull << 63) - 2)),
+	      "shift-past-end");
 
 	good = make_inode(S_IFLNK | 0777, OD_DATA_INLINE, 5, 5);
 	FAULT((void)0, NULL);

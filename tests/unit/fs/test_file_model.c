@@ -109,6 +109,30 @@ static void op_fallocate(struct filefs *f, struct model *m, struct rng *r, unsig
 	}
 }
 
+/* Whole blocks out of the middle or a hole in; now and then what must be refused. */
+static void op_shift(struct filefs *f, struct model *m, struct rng *r, unsigned shift)
+{
+	const bool insert = rng_below(r, 2);
+	const int mode = insert ? FALLOC_FL_INSERT_RANGE : FALLOC_FL_COLLAPSE_RANGE;
+	const uint64_t pos = ROUND_DOWN(pick_pos(r, m, shift), 1u << shift);
+	const uint64_t len = (1 + rng_below(r, MAX(200000u >> shift, 2u))) << shift;
+	const bool refused = insert ? pos >= m->size : pos + len >= m->size;
+
+	if (insert && m->size + len > MAX_SIZE)
+		return;
+	ck_assert_int_eq(fs_fallocate(&f->ctx, m->ip, mode, pos, len), refused ? -EINVAL : 0);
+	if (refused)
+		return;
+	if (insert) {
+		memmove(m->data + pos + len, m->data + pos, m->size - pos);
+		memset(m->data + pos, 0, len);
+		m->size += len;
+	} else {
+		memmove(m->data + pos, m->data + pos + len, m->size - pos - len);
+		m->size -= len;
+	}
+}
+
 static void op_copy(struct filefs *f, struct rng *r, unsigned shift)
 {
 	struct model *a = &models[rng_below(r, NR_FILES)], *b = &models[rng_below(r, NR_FILES)];
@@ -158,9 +182,12 @@ static void step(struct filefs *f, struct rng *r, unsigned shift)
 {
 	struct model *m = &models[rng_below(r, NR_FILES)];
 
-	switch (rng_below(r, 20)) {
+	switch (rng_below(r, 22)) {
 	case 0 ... 7:
 		op_write(f, m, r, shift);
+		break;
+	case 20 ... 21:
+		op_shift(f, m, r, shift);
 		break;
 	case 8 ... 9:
 		op_truncate(f, m, r, shift);
