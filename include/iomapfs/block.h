@@ -29,6 +29,11 @@ enum bd_op {
 #define BD_FUA      (1u << 0) /* write is durable when it completes (emulated where missing) */
 #define BD_PREFLUSH (1u << 1) /* flush completes before this write starts */
 #define BD_META     (1u << 2) /* metadata or journal: only for trace and stats */
+/*
+ * Untorn: after a power cut all of this write is there or none of it. Only WRITE, in one iov, of a power
+ * of two bytes within info.atomic_min..atomic_max at a multiple of its length; -EINVAL otherwise.
+ */
+#define BD_ATOMIC   (1u << 3)
 
 struct bd;
 
@@ -64,6 +69,7 @@ struct bd_info {
 	uint32_t max_io;          /* bytes; longer requests are split inside the device */
 	uint32_t max_segments;
 	uint32_t discard_granularity; /* bytes; 0 = discard does nothing */
+	uint32_t atomic_min, atomic_max; /* bytes of a BD_ATOMIC write, powers of two; max 0 = it has none */
 	bool readonly;
 	bool volatile_cache;      /* FLUSH means something */
 	bool fua;                 /* FUA is native */
@@ -122,6 +128,11 @@ int bd_fd(const struct bd *bd);
 int bd_mem_create(uint64_t size, uint32_t logical_block, struct bd **out);
 /* Base address of a memory device's contents; size info.size. */
 void *bd_mem_base(struct bd *bd);
+/*
+ * Let a memory device take BD_ATOMIC writes of one logical block to max bytes, a power of two; 0: none.
+ * Before it is used or decorated. What untorn means shows under bd_crash.
+ */
+void bd_mem_set_atomic_max(struct bd *bd, uint32_t max);
 
 /*
  * Pin memory for direct transfers (io_uring registered buffers): requests with one iov inside a
@@ -190,7 +201,8 @@ void bd_fault_stall(struct bd *fault, bool on);
  * Crash: writes stay apart from the lower device until a FLUSH or FUA makes
  * them durable. bd_crash_cut drops, keeps or tears (in 512-byte sectors) each
  * unflushed write by seed and writes the survivors to `lower`; from then on every
- * request fails with -EIO. Reads before the cut see all writes.
+ * request fails with -EIO. A BD_ATOMIC write is dropped or kept, never torn. Reads
+ * before the cut see all writes.
  */
 int bd_crash_create(struct bd *lower, struct bd **res);
 int bd_crash_cut(struct bd *crash, uint64_t seed);

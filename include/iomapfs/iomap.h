@@ -120,7 +120,7 @@ struct iomap_dev {
 	uint32_t mem_align;      /* bytes */
 	uint32_t max_io;         /* bytes a bio may hold */
 	uint32_t max_vecs;
-	uint32_t atomic_max;     /* bytes of a hardware untorn write; 0 = none */
+	uint32_t atomic_min, atomic_max; /* bytes of a hardware untorn write, powers of two; max 0 = none */
 	bool fua, volatile_cache;
 	void *private;
 };
@@ -271,6 +271,12 @@ struct kiocb {
 #define ENOTBLK 15
 #endif
 
+/*
+ * May this be an untorn write? -EOPNOTSUPP unless direct; -EINVAL unless its length is a power of two
+ * and its position a multiple of that. Limits of the size are the file system's to check.
+ */
+int generic_atomic_write_valid(const struct kiocb *iocb, const struct iov_iter *from);
+
 /* ---- Buffered I/O ------------------------------------------------------------------------ */
 
 /* Hooks of buffered write, zero and unshare; all optional. */
@@ -299,7 +305,10 @@ int iomap_read_folio(struct inode *inode, struct folio *f, const struct iomap_op
 /* Start reading absent bytes of the range; takes invalidate_lock shared; reports no errors. */
 void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops);
 
-/* i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work. */
+/*
+ * i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work.
+ * IOCB_ATOMIC: -EOPNOTSUPP, memory is written back in any pieces.
+ */
 int64_t iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
 				  const struct iomap_ops *ops, const struct iomap_write_ops *wops,
 				  void *private);
@@ -436,6 +445,16 @@ struct iomap_dio_ops {
  * -ENOTBLK (nothing done), or a short count after it came up midway: do the rest
  * through the cache, then write back and drop that range. IOCB_HIPRI is a hint and
  * not used.
+ *
+ * IOCB_ATOMIC, a write that is untorn: what generic_atomic_write_valid says; begin
+ * gets IOMAP_ATOMIC and decides how. With IOMAP_F_ATOMIC_BIO the device does it: the
+ * mapping must span the request, its address be as aligned as the length, and one
+ * bio within dev->atomic_min..atomic_max take it all, else -EINVAL. Without the flag
+ * the file system does it, by a mapping of fresh blocks (IOMAP_F_SHARED, so that end_io
+ * gets IOMAP_DIO_COW) that it swaps in one transaction; any number of bios. A begin
+ * that cannot offer the device's way says -ENOPROTOOPT, which is returned with
+ * nothing done, for the caller to come again with its other ops. -EAGAIN: cache that
+ * could not be dropped; never does such a write fall back to the cache.
  */
 int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *iter, const struct iomap_ops *ops,
 		     const struct iomap_dio_ops *dops, unsigned dio_flags, void *private,

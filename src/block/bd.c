@@ -9,6 +9,12 @@
 #include "bd_private.h"
 #include "iomapfs/util.h"
 
+static bool atomic_ok(const struct bd *bd, const struct bd_io *io)
+{
+	return io->op == BD_WRITE && io->nr_iov == 1 && is_pow2(io->len) && IS_ALIGNED(io->offset, io->len) &&
+	       io->len >= bd->info.atomic_min && io->len <= bd->info.atomic_max;
+}
+
 /* A request that breaks the contract is a bug above us: refused, never sent. */
 static int bd_io_check(const struct bd *bd, const struct bd_io *io)
 {
@@ -18,6 +24,8 @@ static int bd_io_check(const struct bd *bd, const struct bd_io *io)
 	if (io->op == BD_FLUSH)
 		return io->len == 0 ? 0 : -EINVAL;
 	if (!IS_ALIGNED(io->offset, align) || !IS_ALIGNED(io->len, align) || io->len == 0)
+		return -EINVAL;
+	if ((io->flags & BD_ATOMIC) && !atomic_ok(bd, io))
 		return -EINVAL;
 	if (io->offset > bd->info.size || io->len > bd->info.size - io->offset)
 		return -EIO;

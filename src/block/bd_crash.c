@@ -3,7 +3,8 @@
  * Crash decorator: a disk whose volatile cache can be lost. Writes since the last
  * flush stay in an ordered list; the lower device holds only what is durable. A
  * cut decides by seed, for each 512-byte sector of each listed write, whether it
- * survived, as real disks do: in any order, torn at sectors.
+ * survived, as real disks do: in any order, torn at sectors. An untorn write is
+ * what such a disk promises to keep or lose as a whole.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct pending {
 	struct cds_list_head list;
 	uint64_t offset, len;
 	bool durable; /* FUA: always survives, kept here for the order */
+	bool atomic;  /* whole or not at all */
 	char data[];
 };
 
@@ -87,6 +89,8 @@ static int cut_now(struct bd_crash *c, uint64_t seed)
 
 		if (p->durable)
 			fate = 0;
+		else if (p->atomic && fate == 2)
+			fate = (unsigned)rng_below(&rng, 2);
 		if (fate == 1)
 			continue;
 		for (uint64_t at = 0; at < p->len && !err; at += SECTOR) {
@@ -109,6 +113,7 @@ static int crash_write(struct bd_crash *c, const struct bd_io *io)
 	p->offset = io->offset;
 	p->len = io->len;
 	p->durable = io->flags & BD_FUA;
+	p->atomic = io->flags & BD_ATOMIC;
 	if (io->op == BD_WRITE)
 		bd_iov_to_mem(io, p->data);
 	else

@@ -47,6 +47,30 @@ static uint64_t queue_number(dev_t rdev, const char *attr, uint64_t fallback)
 	return queue_attr(rdev, attr, buf, sizeof(buf)) ? strtoull(buf, NULL, 10) : fallback;
 }
 
+/*
+ * Sizes of an untorn write, as statx tells them from Linux 6.11 on. Headers may be older than the
+ * kernel: the two numbers stand at fixed places of the 256 bytes.
+ */
+static void probe_atomic(int fd, struct bd_info *info)
+{
+	const unsigned mask = 0x10000; /* STATX_WRITE_ATOMIC */
+	union {
+		struct statx stx;
+		uint8_t bytes[256];
+	} u = { .bytes = { 0 } };
+	uint32_t min, max;
+
+	/* Untorn only past the page cache. */
+	if (!info->direct || statx(fd, "", AT_EMPTY_PATH, mask, &u.stx) || !(u.stx.stx_mask & mask))
+		return;
+	memcpy(&min, u.bytes + 0xa8, sizeof(min)); /* stx_atomic_write_unit_min */
+	memcpy(&max, u.bytes + 0xac, sizeof(max)); /* stx_atomic_write_unit_max */
+	if (!is_pow2(min) || !is_pow2(max) || min > max || min > info->max_io)
+		return;
+	info->atomic_min = min;
+	info->atomic_max = MIN(max, info->max_io);
+}
+
 static int probe_blockdev(int fd, dev_t rdev, struct bd_info *info)
 {
 	char buf[64];
@@ -70,6 +94,7 @@ static int probe_blockdev(int fd, dev_t rdev, struct bd_info *info)
 	info->fua = queue_number(rdev, "fua", 0) != 0;
 	info->volatile_cache = !queue_attr(rdev, "write_cache", buf, sizeof(buf)) ||
 			       !strcmp(buf, "write back");
+	probe_atomic(fd, info);
 	return 0;
 }
 
@@ -201,6 +226,11 @@ static int host_write_zeroes(struct bd_host *h, const struct bd_io *io)
 	return host_discard(h, io);
 }
 
+int bd_host_rw_flags(const struct bd_io *io)
+{
+	return (io->flags & BD_FUA ? RWF_DSYNC : 0) | (io->flags & BD_ATOMIC ? BD_RWF_ATOMIC : 0);
+}
+
 /* Whole transfer of an io, going on after short ones. */
 static int host_rw(struct bd_host *h, const struct bd_io *io)
 {
@@ -220,13 +250,15 @@ static int host_rw(struct bd_host *h, const struct bd_io *io)
 		if (io->op == BD_READ)
 			r = preadv(h->fd, iov, (int)n, (off_t)offset);
 		else
-			r = pwritev2(h->fd, iov, (int)n, (off_t)offset,
-				     io->flags & BD_FUA ? RWF_DSYNC : 0);
+			r = pwritev2(h->fd, iov, (int)n, (off_t)offset, bd_host_rw_flags(io));
 		HOOK("bd:host-done", &r);
 		if (r < 0 && errno == EINTR)
 			continue;
 		if (r <= 0)
 			return r < 0 ? -errno : -EIO; /* 0: the image was cut short under us */
+		/* What came short is torn: its rest as a write of its own would hide that. */
+		if ((io->flags & BD_ATOMIC) && (uint64_t)r < io->len)
+			return -EIO;
 		offset += (uint64_t)r;
 		r += (ssize_t)skip;
 		while (i < io->nr_iov && (size_t)r >= io->iov[i].iov_len)

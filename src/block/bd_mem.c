@@ -120,3 +120,11 @@ void *bd_mem_base(struct bd *bd)
 {
 	return to_mem(bd)->base;
 }
+
+void bd_mem_set_atomic_max(struct bd *bd, uint32_t max)
+{
+	assert(bd->ops == &mem_ops);
+	assert(max == 0 || (is_pow2(max) && max >= bd->info.logical_block && max <= bd->info.max_io));
+	bd->info.atomic_min = max ? bd->info.logical_block : 0;
+	bd->info.atomic_max = max;
+}

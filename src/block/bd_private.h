@@ -20,6 +20,9 @@ int bd_host_open(const char *path, unsigned flags, struct bd_host *host, struct 
 void bd_host_close(struct bd_host *host);
 /* One request on the calling thread. */
 int bd_host_sync(struct bd_host *host, struct bd_io *io);
+/* RWF_* of a write. */
+int bd_host_rw_flags(const struct bd_io *io);
+#define BD_RWF_ATOMIC 0x40 /* RWF_ATOMIC, which older headers lack; only where info.atomic_max says so */
 
 /* Copy [io->offset, +len) between an io's vectors and memory. */
 void bd_iov_to_mem(const struct bd_io *io, void *mem);

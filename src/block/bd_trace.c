@@ -51,10 +51,10 @@ static void trace_end(struct bd_io *io)
 
 	lk_lock(&t->lock);
 	if (t->out)
-		fprintf(t->out, "%s%s%s%s %llu+%llu %d\n", names[r.op],
+		fprintf(t->out, "%s%s%s%s%s %llu+%llu %d\n", names[r.op],
 			r.flags & BD_FUA ? ",fua" : "", r.flags & BD_PREFLUSH ? ",preflush" : "",
-			r.flags & BD_META ? ",meta" : "", (unsigned long long)r.offset,
-			(unsigned long long)r.len, r.error);
+			r.flags & BD_META ? ",meta" : "", r.flags & BD_ATOMIC ? ",atomic" : "",
+			(unsigned long long)r.offset, (unsigned long long)r.len, r.error);
 	else
 		keep_record(t, &r);
 	lk_unlock(&t->lock);

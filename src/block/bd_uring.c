@@ -169,7 +169,9 @@ static void prep_rw(struct bd_uring *u, struct io_uring_sqe *sqe, struct bd_io *
 	struct uring_io *ui = uio_of(io);
 	const struct iovec *iov = ui->rest ? ui->rest : io->iov;
 	uint64_t offset = io->offset + ui->done;
-	int idx = io->nr_iov == 1 && u->nr_fixed ? fixed_index(u, iov) : -1;
+	/* The kernel takes an untorn write only from memory given by address. */
+	bool may_fix = io->nr_iov == 1 && u->nr_fixed && !(io->flags & BD_ATOMIC);
+	int idx = may_fix ? fixed_index(u, iov) : -1;
 
 	if (io->op == BD_READ && idx >= 0)
 		io_uring_prep_read_fixed(sqe, 0, iov->iov_base, (unsigned)iov->iov_len, offset, idx);
@@ -179,8 +181,8 @@ static void prep_rw(struct bd_uring *u, struct io_uring_sqe *sqe, struct bd_io *
 		io_uring_prep_write_fixed(sqe, 0, iov->iov_base, (unsigned)iov->iov_len, offset, idx);
 	else
 		io_uring_prep_writev(sqe, 0, iov, io->nr_iov, offset);
-	if (io->op == BD_WRITE && (io->flags & BD_FUA))
-		sqe->rw_flags = RWF_DSYNC;
+	if (io->op == BD_WRITE)
+		sqe->rw_flags = bd_host_rw_flags(io);
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)io | TAG_IO);
 }
@@ -257,6 +259,8 @@ static void complete(struct bd_uring *u, uint64_t ud, int res)
 		res = requeue_rest(u, io, 0) ?: 1; /* 1: goes on */
 	else if (io->op != BD_FLUSH && res == 0)
 		res = -EIO; /* end of the image: it was cut short under us */
+	else if ((io->flags & BD_ATOMIC) && res > 0 && (uint64_t)res < io->len)
+		res = -EIO; /* torn: the rest as a write of its own would hide that */
 	else if (io->op != BD_FLUSH && res > 0 && ui->done + (uint64_t)res < io->len)
 		res = requeue_rest(u, io, (uint64_t)res) ?: 1;
 	else if (res > 0)

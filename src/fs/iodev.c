@@ -23,7 +23,8 @@ static void dev_submit(struct iomap_dev *dev, struct iomap_bio *bio)
 
 	*io = (struct bd_io){
 		.op = bio->op == IOMAP_BIO_READ ? BD_READ : BD_WRITE,
-		.flags = bio->flags & IOMAP_BIO_FUA ? BD_FUA : 0,
+		.flags = (bio->flags & IOMAP_BIO_FUA ? BD_FUA : 0) |
+			 (bio->flags & IOMAP_BIO_ATOMIC ? BD_ATOMIC : 0),
 		.offset = bio->addr,
 		.len = bio->len,
 		.iov = bio->vec,
@@ -67,6 +68,8 @@ int fs_iodev_create(struct fs *fs)
 	dev->max_vecs = info->max_segments;
 	dev->fua = info->fua;
 	dev->volatile_cache = info->volatile_cache;
+	dev->atomic_min = info->atomic_min;
+	dev->atomic_max = info->atomic_max;
 	dev->private = fs;
 	fs->idev = dev;
 	return 0;

@@ -296,6 +296,8 @@ int64_t iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
 	uint64_t done;
 	int err;
 
+	if (iocb->ki_flags & IOCB_ATOMIC)
+		return -EOPNOTSUPP;
 	if (iocb->ki_flags & IOCB_NOWAIT)
 		iter.flags |= IOMAP_NOWAIT;
 	if (iocb->ki_flags & IOCB_DONTCACHE)

@@ -48,6 +48,12 @@ static size_t add_user_memory(struct iomap_dio *dio, struct iomap_bio *bio, size
 	return done;
 }
 
+/* The memory of an untorn write is one piece: its device takes it as one or not at all. */
+static bool in_one_piece(const struct iov_iter *i)
+{
+	return i->nr_iov && i->iov[0].iov_len - i->iov_offset >= i->count;
+}
+
 static int64_t add_bounce(struct iomap_dio *dio, struct iomap_bio *bio, size_t len)
 {
 	struct dio_bounce *b;
@@ -116,7 +122,8 @@ static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t 
 {
 	struct iomap_dev *dev = iter->iomap.bdev;
 	enum iomap_bio_op op = dio->flags & DIO_WRITE ? IOMAP_BIO_WRITE : IOMAP_BIO_READ;
-	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || !memory_aligned(dio->user, dev);
+	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || !memory_aligned(dio->user, dev) ||
+		      ((bio_flags & IOMAP_BIO_ATOMIC) && !in_one_piece(dio->user));
 
 	while (*done < len) {
 		uint64_t pos = iter->pos + *done;
@@ -165,7 +172,8 @@ static int prepare_write(struct iomap_iter *iter, struct iomap_dio *dio, uint64_
 	if (m->flags & IOMAP_F_ANON_WRITE)
 		return -EIO;
 	if (m->flags & IOMAP_F_ATOMIC_BIO) {
-		if (len != iter->len || len > m->bdev->atomic_max)
+		if (len != iter->len || len < m->bdev->atomic_min || len > m->bdev->atomic_max ||
+		    !IS_ALIGNED(iomap_sector_addr(m, iter->pos), len))
 			return -EINVAL;
 		*bio_flags |= IOMAP_BIO_ATOMIC;
 	}
@@ -287,6 +295,13 @@ static int dio_iter(struct iomap_iter *iter, struct iomap_dio *dio)
 	return -EIO;
 }
 
+int generic_atomic_write_valid(const struct kiocb *iocb, const struct iov_iter *from)
+{
+	if (!(iocb->ki_flags & IOCB_DIRECT) || !(iocb->ki_flags & IOCB_WRITE))
+		return -EOPNOTSUPP;
+	return is_pow2(from->count) && IS_ALIGNED(iocb->ki_pos, (uint64_t)from->count) ? 0 : -EINVAL;
+}
+
 /* ---- The request ----------------------------------------------------------------------------------- */
 
 static int prepare_read_cache(struct iomap_dio *dio, uint64_t pos, uint64_t end)
@@ -386,6 +401,9 @@ int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *user, const struct iom
 
 	if (!iter.len)
 		return 0;
+	err = iocb->ki_flags & IOCB_ATOMIC ? generic_atomic_write_valid(iocb, user) : 0;
+	if (err)
+		return err;
 	dio = dio_alloc(iocb, user, dops, dio_flags, done_before);
 	if (!dio)
 		return -ENOMEM;

@@ -289,6 +289,16 @@ static int begin_inline(struct toy *t, struct iomap *m)
 	return 0;
 }
 
+/* An untorn write: by the device where one aligned extent holds it all. */
+static int mark_atomic(struct toy *t, uint64_t pos, uint64_t length, struct iomap *m)
+{
+	if (iomap_end(m) - pos < length || length > t->dev.atomic_max ||
+	    !IS_ALIGNED(iomap_sector_addr(m, pos), length))
+		return -ENOPROTOOPT;
+	m->flags |= IOMAP_F_ATOMIC_BIO;
+	return 0;
+}
+
 static int toy_begin_locked(struct toy *t, uint64_t pos, uint64_t length, unsigned flags,
 			    struct iomap *m, struct iomap *src)
 {
@@ -336,7 +346,7 @@ static int toy_begin_locked(struct toy *t, uint64_t pos, uint64_t length, unsign
 	}
 	if (new)
 		m->flags |= IOMAP_F_NEW;
-	return 0;
+	return flags & IOMAP_ATOMIC ? mark_atomic(t, pos, length, m) : 0;
 }
 
 static int toy_begin(struct inode *inode, uint64_t pos, uint64_t length, unsigned flags,

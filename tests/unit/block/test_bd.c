@@ -459,6 +459,68 @@ START_TEST(crash_keeps_promises_only)
 }
 END_TEST
 
+/* An untorn write of any size is there or not after every cut; its ordinary neighbours do get torn. */
+START_TEST(crash_keeps_atomic_writes_whole)
+{
+	const uint32_t max = 64 << 10;
+	unsigned lost = 0, kept = 0, torn = 0;
+	char *buf = aligned(max, 1);
+
+	for (uint64_t seed = 0; seed < 120; seed++) {
+		const uint32_t len = 512u << (seed % 8);
+		struct bd *mem = open_backend(0), *c;
+		char *base = bd_mem_base(mem);
+		unsigned ones[2] = { 0, 0 };
+
+		bd_mem_set_atomic_max(mem, max);
+		ck_assert_int_eq(bd_crash_create(mem, &c), 0);
+		ck_assert_uint_eq(c->info.atomic_max, max);
+		ck_assert_int_eq(bd_write(c, 1 << 20, buf, len, BD_ATOMIC), 0);
+		ck_assert_int_eq(bd_write(c, 2 << 20, buf, len, 0), 0);
+		ck_assert_int_eq(bd_crash_cut(c, seed), 0);
+		for (unsigned i = 0; i < 2; i++)
+			for (uint32_t at = 0; at < len; at += 512)
+				ones[i] += (unsigned)base[((i + 1u) << 20) + at];
+		ck_assert(ones[0] == 0 || ones[0] == len / 512);
+		lost += ones[0] == 0;
+		kept += ones[0] != 0;
+		torn += ones[1] != 0 && ones[1] != len / 512;
+		bd_close(bd_crash_detach(c));
+	}
+	ck_assert(lost > 0 && kept > 0 && torn > 0);
+	free(buf);
+}
+END_TEST
+
+/* Only what a device promised: everything else is malformed, and never sent. */
+START_TEST(atomic_limits)
+{
+	struct bd *mem = open_backend(0);
+	char *buf = aligned(64 << 10, 1);
+	struct iovec iov[2] = { { buf, 4096 }, { buf + 8192, 4096 } };
+	struct batch b;
+	struct bd_io io = { .op = BD_WRITE, .flags = BD_ATOMIC, .len = 8192, .iov = iov, .nr_iov = 2,
+			    .end_io = batch_end, .private = &b };
+
+	ck_assert_int_eq(bd_write(mem, 0, buf, 4096, BD_ATOMIC), -EINVAL);
+	bd_mem_set_atomic_max(mem, 16384);
+	ck_assert_int_eq(bd_write(mem, 0, buf, 16384, BD_ATOMIC), 0);
+	ck_assert_int_eq(bd_write(mem, 0, buf, 32768, BD_ATOMIC), -EINVAL);
+	ck_assert_int_eq(bd_write(mem, 0, buf, 12288, BD_ATOMIC), -EINVAL);
+	ck_assert_int_eq(bd_write(mem, 4096, buf, 8192, BD_ATOMIC), -EINVAL);
+	batch_init(&b, 1);
+	bd_submit(mem, &io);
+	batch_wait(&b);
+	ck_assert_int_eq(b.error, -EINVAL);
+	bd_close(mem);
+	/* An image file is no such device, whatever its host: the engine then has its software way. */
+	ck_assert_int_eq(bd_open(image, 0, &mem), 0);
+	ck_assert_uint_eq(mem->info.atomic_max, 0);
+	bd_close(mem);
+	free(buf);
+}
+END_TEST
+
 START_TEST(crash_armed_cut)
 {
 	struct bd *mem = open_backend(0), *c;
@@ -492,12 +554,14 @@ int main(void)
 	tcase_add_test(tc, image_cut_short_is_an_error);
 	tcase_add_loop_test(tc, short_transfers_go_on, 0, 2);
 	tcase_add_test(tc, ring_is_restricted);
+	tcase_add_test(tc, atomic_limits);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("decorators");
 	tcase_add_test(tc, trace_records);
 	tcase_add_test(tc, fault_nth_and_range);
 	tcase_add_test(tc, fault_stall_holds_and_releases);
 	tcase_add_test(tc, crash_keeps_promises_only);
+	tcase_add_test(tc, crash_keeps_atomic_writes_whole);
 	tcase_add_test(tc, crash_armed_cut);
 	suite_add_tcase(s, tc);
 	sr = srunner_create(s);

@@ -189,6 +189,80 @@ START_TEST(falls_back_at_shared)
 }
 END_TEST
 
+/* ---- Untorn --------------------------------------------------------------------------------- */
+
+#define UNTORN (IOCB_WRITE | IOCB_DIRECT | IOCB_ATOMIC)
+
+/* A request that no device could take is refused before anything is done. */
+START_TEST(atomic_checks)
+{
+	toy_set_blocks(t, 0, 64, IOMAP_MAPPED, 9);
+	i_size_write(&t->inode, 256 * KIB);
+	t->dev.atomic_min = 4096;
+	t->dev.atomic_max = 64 * KIB;
+	toy_log_reset(t);
+	ck_assert_int_eq(dio(0, ref, 4096, UNTORN & ~(unsigned)IOCB_DIRECT, 0), -EOPNOTSUPP);
+	ck_assert_int_eq(toy_write(t, 0, ref, 4096, IOCB_ATOMIC), -EOPNOTSUPP);
+	ck_assert_int_eq(dio(0, ref, 12288, UNTORN, 0), -EINVAL);
+	ck_assert_int_eq(dio(4096, ref, 8192, UNTORN, 0), -EINVAL);
+	ck_assert_uint_eq(t->nr_begin, 0);
+	/* Of the file system: too large for the device, and the same data in two extents. */
+	ck_assert_int_eq(dio(0, ref, 128 * KIB, UNTORN, 0), -ENOPROTOOPT);
+	toy_set_blocks(t, 1, 1, IOMAP_UNWRITTEN, 9);
+	ck_assert_int_eq(dio(0, ref, 8192, UNTORN, 0), -ENOPROTOOPT);
+	ck_assert_uint_eq(t->nr_begin, t->nr_end);
+	/* Too small, or more than a bio holds, is for the engine to see. */
+	ck_assert_int_eq(dio(2 * 4096, ref, 2048, UNTORN, 0), -EINVAL);
+	t->dev.max_io = 8192;
+	t->dev.atomic_max = 16384;
+	toy_set_blocks(t, 0, 8, IOMAP_MAPPED, 9);
+	while (t->blocks[0].dev_block % 4 || t->blocks[3].dev_block != t->blocks[0].dev_block + 3)
+		toy_set_blocks(t, 0, 8, IOMAP_MAPPED, 9);
+	ck_assert_int_eq(dio(0, ref, 16384, UNTORN, 0), -EINVAL);
+	ck_assert_uint_eq(t->nr_writes, 0);
+	expect_cached(0, memset(ref, 9, 4096), 4096);
+}
+END_TEST
+
+/* One request with the flag, whatever memory it comes from; unwritten blocks are converted at once. */
+START_TEST(atomic_is_one_request)
+{
+	uint64_t pos = 0;
+	struct iovec iov[2] = { { ref, 4096 }, { ref + 16384, 12288 } };
+	struct kiocb iocb = { .ki_inode = &t->inode, .ki_flags = UNTORN };
+	struct iov_iter it;
+
+	t->dev.atomic_min = 512;
+	t->dev.atomic_max = 16384;
+	toy_set_blocks(t, 0, 64, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 256 * KIB);
+	while (!IS_ALIGNED(((uint64_t)t->blocks[0].dev_block << 12) + pos, 16384))
+		pos += 4096;
+	/* Wherever the extent begins, move the file's blocks to a position that lines up. */
+	for (unsigned i = 0; i < 4; i++)
+		t->blocks[i].dev_block = t->blocks[pos / 4096 + i].dev_block;
+	toy_log_reset(t);
+	iov_iter_init(&it, iov, 2, 16384);
+	ck_assert_int_eq(iomap_dio_rw(&iocb, &it, &toy_ops, &toy_dio_ops, 0, NULL, 0), 16384);
+	ck_assert_uint_eq(t->nr_log, 1);
+	ck_assert_uint_eq(t->log[0].flags, IOMAP_BIO_ATOMIC);
+	ck_assert_uint_eq(t->log[0].len, 16384);
+	ck_assert_uint_eq(t->nr_convert, 1);
+	expect_cached(0, ref, 4096);
+	expect_cached(4096, ref + 16384, 12288);
+	/* With O_DSYNC both promises are the device's. */
+	ck_assert_int_eq(dio(4096, ref + 1, 4096, UNTORN | IOCB_DSYNC, 0), 4096);
+	ck_assert_uint_eq(t->log[t->nr_log - 1].flags, IOMAP_BIO_ATOMIC | IOMAP_BIO_FUA);
+	/* A mapping as long as needed that does not line up on the device is refused. */
+	for (unsigned i = 0; i < 4; i++)
+		t->blocks[i].dev_block++;
+	ck_assert_int_eq(dio(0, ref, 16384, UNTORN, 0), -ENOPROTOOPT);
+	for (unsigned i = 0; i < 4; i++)
+		t->blocks[i].dev_block = 0;
+	memset(t->blocks, 0, 4 * sizeof(t->blocks[0]));
+}
+END_TEST
+
 /* ---- Asynchronous ------------------------------------------------------------------------ */
 
 struct async {
@@ -267,7 +341,8 @@ START_TEST(redirtied_before_invalidation)
 	ck_assert_int_eq(toy_write(t, 0, ref, 8192, 0), 8192);
 	ck_assert_int_eq(hook_install("iomap:dio_invalidate", redirty, NULL), 0);
 	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), -ENOTBLK);
-	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE | IOCB_ATOMIC, 0), -EAGAIN);
+	t->dev.atomic_min = t->dev.atomic_max = 4096;
+	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE | IOCB_DIRECT | IOCB_ATOMIC, 0), -EAGAIN);
 	hook_remove("iomap:dio_invalidate");
 }
 END_TEST
@@ -462,6 +537,8 @@ int main(void)
 	tcase_add_test(tc, cache_is_written_and_dropped);
 	tcase_add_test(tc, error_midway);
 	tcase_add_test(tc, falls_back_at_shared);
+	tcase_add_test(tc, atomic_checks);
+	tcase_add_test(tc, atomic_is_one_request);
 	tcase_add_loop_test(tc, async_out_of_order, 0, 2);
 	tcase_add_test(tc, redirtied_before_invalidation);
 	tcase_add_test(tc, zeroes_cached_before_conversion);
