@@ -10,12 +10,13 @@
 #ifndef IOMAPFS_BLOCK_H
 #define IOMAPFS_BLOCK_H
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <sys/uio.h>
-#include <urcu/list.h>
+
+#include "iomapfs/base.h"
+
+/* Exported by libiomap: see base.h. */
+#pragma GCC visibility push(default)
 
 enum bd_op {
 	BD_READ,
@@ -212,5 +213,7 @@ uint64_t bd_crash_nr_writes(struct bd *crash);
 void bd_crash_arm(struct bd *crash, uint64_t n, uint64_t seed);
 /* Take the lower device back out and free the decorator. */
 struct bd *bd_crash_detach(struct bd *crash);
+
+#pragma GCC visibility pop
 
 #endif

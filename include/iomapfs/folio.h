@@ -11,9 +11,11 @@
 #define IOMAPFS_FOLIO_H
 
 #include <limits.h>
-#include <stdatomic.h>
 
-#include "iomapfs/util.h"
+#include "iomapfs/base.h"
+
+/* Exported by libiomap: see base.h. */
+#pragma GCC visibility push(default)
 
 #define FOLIO_PAGE_SHIFT 12
 #define FOLIO_PAGE_SIZE  (1u << FOLIO_PAGE_SHIFT)
@@ -287,5 +289,7 @@ void folio_cache_drop_clean(struct folio_cache *c);
  * lock held. nowait: -EAGAIN instead of sleeping. 0 otherwise.
  */
 int balance_dirty_pages_ratelimited(struct address_space *m, bool nowait);
+
+#pragma GCC visibility pop
 
 #endif

@@ -18,6 +18,9 @@
 
 #include "iomapfs/folio.h"
 
+/* Exported by libiomap: see base.h. */
+#pragma GCC visibility push(default)
+
 struct iomap_iter;
 struct iomap_dev;
 struct iomap_bio;
@@ -514,5 +517,7 @@ struct swap_info {
  */
 int iomap_swapfile_activate(struct swap_info *sis, struct inode *inode, uint64_t *pagespan,
 			    const struct iomap_ops *ops);
+
+#pragma GCC visibility pop
 
 #endif

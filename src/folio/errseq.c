@@ -11,6 +11,7 @@
  * overwritten without anybody missing an error, and so it wraps slowly.
  */
 #include "iomapfs/folio.h"
+#include "iomapfs/util.h"
 
 #define ERRSEQ_ERRNO_MASK 0xfffu
 #define ERRSEQ_SEEN       (1u << 12)

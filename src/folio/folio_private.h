@@ -11,6 +11,7 @@
 #define FOLIO_PRIVATE_H
 
 #include "iomapfs/folio.h"
+#include "iomapfs/util.h"
 
 #define FOLIO_BIT(b) (1u << (b))
 #define FOLIO_BATCH  32u

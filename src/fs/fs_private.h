@@ -11,6 +11,7 @@
 
 #include "btree.h"
 #include "iomapfs/fs.h"
+#include "iomapfs/util.h"
 
 /* ---- Inode ------------------------------------------------------------------------- */
 

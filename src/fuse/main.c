@@ -117,6 +117,7 @@ int main(int argc, char **argv)
 	int code;
 
 	name = name ? name + 1 : argv[0];
+	log_set_sink(log_stderr, NULL);
 	log_set_level(LOG_LVL_WARN);
 	if (!strncmp(name, "umount.", 7))
 		return fz_umount_main(argc, argv);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "iomapfs/iomap.h"
+#include "iomapfs/util.h"
 
 /* ---- Waiting for a set of bios (bio.c) -------------------------------------------- */
 

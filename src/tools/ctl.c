@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "iomapfs/util.h"
 
 const char *argp_program_version = "iomapctl " IOMAPFS_VERSION;
 
@@ -173,6 +174,7 @@ int main(int argc, char **argv)
 	char doc[4096] = "Look at and steer iomapfs file systems.\v";
 	const struct argp argp = {options, parse_opt, "COMMAND PATH", doc, NULL, NULL, NULL};
 
+	log_set_sink(log_stderr, NULL);
 	/* What follows is not ours to parse. */
 	if (argc > 1 && !strcmp(argv[1], "exec"))
 		return ctl_exec(argv + 2);

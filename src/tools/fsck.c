@@ -228,6 +228,7 @@ int main(int argc, char **argv)
 {
 	struct fsck f = { .opts = { .out = stdout }, .progress_fd = -1 };
 
+	log_set_sink(log_stderr, NULL);
 	argp_err_exit_status = FSCK_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &f);
 	if (!f.no && !f.yes && !f.opts.preen) {

@@ -339,6 +339,7 @@ int main(int argc, char **argv)
 	struct stat st;
 	int code;
 
+	log_set_sink(log_stderr, NULL);
 	argp_err_exit_status = EXIT_USAGE;
 	mk_params_init(&m.params);
 	m.params.uid = geteuid();

@@ -11,11 +11,10 @@ static log_sink_fn sink_fn;
 static void *sink_arg;
 static _Atomic int max_level = LOG_LVL_INFO;
 
-static void stderr_sink(enum log_level lvl, const char *line, void *arg)
+void log_stderr(enum log_level lvl, const char *line, void *arg)
 {
 	static const char *const tag[] = { "error: ", "warning: ", "", "debug: " };
 
-	(void)arg;
 	fprintf(stderr, "%s: %s%s\n", program_invocation_short_name, tag[lvl], line);
 }
 
@@ -46,8 +45,6 @@ void log_msg(enum log_level lvl, const char *fmt, ...)
 	pthread_mutex_lock(&sink_lock);
 	if (sink_fn)
 		sink_fn(lvl, line, sink_arg);
-	else
-		stderr_sink(lvl, line, NULL);
 	pthread_mutex_unlock(&sink_lock);
 	errno = saved;
 }

@@ -414,6 +414,7 @@ int main(int argc, char **argv)
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	opt = &o;
+	log_set_sink(log_stderr, NULL);
 	log_set_level(LOG_LVL_ERR);
 	if (o.replay)
 		return replay();

@@ -8,6 +8,7 @@
 #define IOMAPFS_TEST_TOYMAP_H
 
 #include "iomapfs/iomap.h"
+#include "iomapfs/util.h"
 
 #define TOY_MAX_BYTES (4u << 20)
 #define TOY_DEV_BYTES (16u << 20)

@@ -8,6 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "iomapfs/util.h"
+
+/* Who wants silence sets another sink. */
+__attribute__((constructor)) static inline void unit_log(void)
+{
+	log_set_sink(log_stderr, NULL);
+}
+
 /* Run a suite; the exit code of the program. */
 static inline int unit_run(Suite *s)
 {

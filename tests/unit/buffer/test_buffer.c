@@ -60,7 +60,7 @@ static void teardown(void)
 {
 	buf_cache_destroy(bc);
 	bd_close(dev);
-	log_set_sink(NULL, NULL);
+	log_set_sink(log_stderr, NULL);
 }
 
 static uint64_t mark(const struct buf *b)

@@ -181,7 +181,7 @@ START_TEST(bad_mappings)
 	nr_begin = nr_end = 0;
 	ck_assert_int_eq(iomap_iter(&iter, &ops), -EIO);
 	ck_assert_uint_eq(nr_begin, nr_end);
-	log_set_sink(NULL, NULL);
+	log_set_sink(log_stderr, NULL);
 }
 END_TEST
 
