@@ -236,7 +236,23 @@ int fs_fsync_dir(struct fs_ctx *ctx, struct fs_inode *dir, bool datasync);
 int fs_fallocate(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t offset, uint64_t len);
 /* SEEK_DATA and SEEK_HOLE only. */
 int64_t fs_lseek(struct fs_ctx *ctx, struct fs_inode *ip, int64_t off, int whence);
-/* Copies through the cache, sparsely; may be short. Both regular files. */
+/*
+ * Make [off_out, off_out+len) of `out` share the blocks of [off_in, ...) of `in`, which may be the same
+ * file; len 0: to the end of `in`. Both offsets are block aligned, and so is len unless the range ends with
+ * `in` and at or beyond the end of `out`, else -EINVAL, as for a source range past its end and ranges of one
+ * file that overlap. What was written to `in` before is written back first. In steps, each whole by itself
+ * after a power cut. Takes both i_rwsem. -EAGAIN (FS_NOWAIT), -EOPNOTSUPP without the REFLINK
+ * feature, -ETXTBSY, -EPERM, -EFBIG, -ENOSPC, -EMLINK.
+ */
+int fs_clone_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in, struct fs_inode *out,
+		   uint64_t off_out, uint64_t len);
+/*
+ * The same where the contents are equal already, else -EBADE and nothing is changed. Both ranges lie inside
+ * their files; where only one of them ends at its end of file, len counts whole blocks. *deduped bytes.
+ */
+int fs_dedupe_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in, struct fs_inode *out,
+		    uint64_t off_out, uint64_t len, uint64_t *deduped);
+/* Shares blocks where the ranges line up, else copies through the cache, sparsely; may be short. */
 int64_t fs_copy_file_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in,
 			   struct fs_inode *out, uint64_t off_out, uint64_t len);
 /* FIEMAP_* of <linux/fiemap.h>; fe_physical in device bytes. Count of extents mapped in fi. */

@@ -493,6 +493,24 @@ int iomap_fiemap(struct inode *inode, struct fiemap_extent_info *fi, uint64_t st
 /* Device block (in file system blocks) of file block; 0 if none or error. */
 uint64_t iomap_bmap(struct inode *inode, uint64_t block, const struct iomap_ops *ops);
 
+/* ---- Sharing blocks --------------------------------------------------------------------------- */
+
+/*
+ * May [pos_in, pos_in+*len) of `in` and the range of `out` at pos_out share blocks (kernel:
+ * generic_remap_file_range_prep)? *len 0: to the end of `in`; 0 afterwards: nothing to do. dedupe: both
+ * ranges lie inside their files, and *len is cut to whole blocks where only one ends with its file.
+ * -EINVAL: an offset or the length is not block aligned, the source is beyond its end, the two overlap
+ * in one file; -EFBIG. i_rwsem of both.
+ */
+int iomap_remap_checks(struct inode *in, uint64_t pos_in, struct inode *out, uint64_t pos_out,
+		       uint64_t *len, bool dedupe);
+/*
+ * Are the contents equal? Through the cache, which is filled where it has to be. Both files' i_rwsem and
+ * invalidate_lock exclusive (one file: once), inside both sizes rounded up to a block. Sleeps. Read errors.
+ */
+int iomap_remap_compare(struct inode *a, uint64_t pos_a, struct inode *b, uint64_t pos_b,
+			uint64_t len, const struct iomap_ops *ops, bool *same);
+
 /* ---- Swap files ----------------------------------------------------------------------------- */
 
 struct swap_info {

@@ -50,8 +50,11 @@ int jnl_open(struct bd *bd, struct buf_cache *bc, const struct od_ctx *ctx,
 /* Commit and checkpoint everything, mark the log clean, stop. Frees also on error. */
 int jnl_close(struct jnl *j);
 
-/* Most credits one handle may ask for. mkfs makes the log at least 4 times this. */
+/* What one handle may ask for on every journal. mkfs makes the log at least 4 times this. */
 #define JNL_MAX_CREDITS 256u
+/* What it may ask for on this one: more where the log is long, up to JNL_CREDITS_LIMIT. */
+#define JNL_CREDITS_LIMIT 2048u
+unsigned jnl_max_credits(const struct jnl *j);
 
 #define JNL_NOWAIT (1u << 0) /* -EAGAIN instead of sleeping */
 /*

@@ -46,7 +46,7 @@ static const struct bt_alloc_ops ag_bt_ops = { .alloc = node_alloc, .free = node
 
 struct btree ag_tree(struct fs_ag *ag, enum od_tree type)
 {
-	assert(type >= OD_TREE_FREE_POS && type <= OD_TREE_ORPHAN);
+	assert(type >= OD_TREE_FREE_POS && type <= OD_TREE_REFC);
 	return (struct btree){ .bc = ag->fs->bc,
 			       .type = type,
 			       .owner = ag->agno,
@@ -57,20 +57,21 @@ struct btree ag_tree(struct fs_ag *ag, enum od_tree type)
 
 /* ---- Header ------------------------------------------------------------------------------ */
 
-static const size_t root_at[OD_TREE_ORPHAN + 1] = {
+static const size_t root_at[OD_TREE_REFC + 1] = {
 	[OD_TREE_FREE_POS] = offsetof(struct od_ag, free_pos),
 	[OD_TREE_FREE_LEN] = offsetof(struct od_ag, free_len),
 	[OD_TREE_SLOT] = offsetof(struct od_ag, slot),
 	[OD_TREE_INO] = offsetof(struct od_ag, ino),
 	[OD_TREE_INOFREE] = offsetof(struct od_ag, inofree),
 	[OD_TREE_ORPHAN] = offsetof(struct od_ag, orphan),
+	[OD_TREE_REFC] = offsetof(struct od_ag, refc),
 };
 
 static void header_decode(struct fs_ag *ag)
 {
 	const struct od_ag *d = ag->hdr->data;
 
-	for (unsigned i = OD_TREE_FREE_POS; i <= OD_TREE_ORPHAN; i++) {
+	for (unsigned i = OD_TREE_FREE_POS; i <= OD_TREE_REFC; i++) {
 		const struct od_root *r = (const void *)((const uint8_t *)d + root_at[i]);
 
 		ag->root[i].mblk = le64_get(r->mblk);
@@ -90,7 +91,7 @@ static void header_encode(struct fs_ag *ag)
 {
 	struct od_ag *d = ag->hdr->data;
 
-	for (unsigned i = OD_TREE_FREE_POS; i <= OD_TREE_ORPHAN; i++) {
+	for (unsigned i = OD_TREE_FREE_POS; i <= OD_TREE_REFC; i++) {
 		struct od_root *r = (void *)((uint8_t *)d + root_at[i]);
 
 		r->mblk = le64_make(ag->root[i].mblk);
@@ -107,7 +108,8 @@ static void header_encode(struct fs_ag *ag)
 
 uint64_t ag_set_aside(const struct fs_ag *ag)
 {
-	return MIN(ag_mblk_to_fsb(ag->fs, AG_SET_ASIDE_MBLKS), ag->nr_blocks / 32);
+	return MIN(ag_mblk_to_fsb(ag->fs, AG_SET_ASIDE_MBLKS), ag->nr_blocks / 32) +
+	       refc_set_aside(ag);
 }
 
 void ag_update_usable(struct fs_ag *ag)
@@ -159,6 +161,7 @@ static void publish(struct fs_ag *ag)
 	atomic_store(&ag->stat_inodes, ag->nr_inodes);
 	atomic_store(&ag->stat_free_level, ag->root[OD_TREE_FREE_LEN].level);
 	atomic_store(&ag->stat_ino_level, ag->root[OD_TREE_INO].level);
+	atomic_store(&ag->stat_refc_level, ag->root[OD_TREE_REFC].level);
 }
 
 void ag_end(struct jnl_handle *h, struct fs_ag *ag)
@@ -187,6 +190,8 @@ unsigned ag_reserve_need(struct fs_ag *ag)
 	need = 2 * need_of(ag, OD_TREE_FREE_POS) + 4 * need_of(ag, OD_TREE_FREE_LEN) +
 	       2 * need_of(ag, OD_TREE_SLOT) + need_of(ag, OD_TREE_INO) +
 	       need_of(ag, OD_TREE_INOFREE) + need_of(ag, OD_TREE_ORPHAN);
+	if (ag->fs->od.reflink)
+		need += refc_need_nodes(ag);
 	return MIN(need, OD_AG_RESERVE_MAX / 2);
 }
 
@@ -276,6 +281,7 @@ static int load_one(struct fs *fs, struct fs_ag *ag, uint32_t agno)
 	lk_mutex_init(&ag->lock, LK_AG, "group");
 	lk_mutex_init(&ag->cnt_lock, LK_SPACE, "group counters");
 	RB_INIT(&ag->busy);
+	CDS_INIT_LIST_HEAD(&ag->held);
 	err = buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_HDR_MBLK, agno,
 		       &buf_ops_ag, 0, &ag->hdr);
 	if (err && fs->opts.readonly) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocation groups in memory: shared by ag*.c, busy.c, ialloc.c, orphan.c, trim.c.
+ * Allocation groups in memory: shared by ag*.c, busy.c, refc.c, ialloc.c, orphan.c, trim.c.
  *
  * Guards: [G] lock, [C] cnt_lock (taken inside lock, or alone), [c] constant.
  * Every change of a group is one bracket
@@ -21,7 +21,7 @@ struct busy_ext {
 	RB_ENTRY(busy_ext) node;
 	struct cds_list_head batch;    /* of its transaction */
 	uint64_t start, len;           /* fsbs */
-	bool discarding;               /* a discard is on its way: not even metadata may use it */
+	bool kept;                     /* discarded or staged now: not even metadata may use it */
 };
 RB_HEAD(busy_tree, busy_ext);
 struct busy_batch;
@@ -32,7 +32,7 @@ struct fs_ag {
 	uint64_t start, nr_blocks;     /* [c] fsbs */
 	struct lk_mutex lock;          /* LK_AG */
 	struct buf *hdr;               /* [c] referenced while mounted; contents [G] */
-	struct bt_root root[OD_TREE_ORPHAN + 1]; /* [G] by enum od_tree */
+	struct bt_root root[OD_TREE_REFC + 1]; /* [G] by enum od_tree */
 	uint64_t free_slots, nr_inodes, nr_free_inodes; /* [G] */
 	unsigned nr_reserve;           /* [G] */
 	uint64_t reserve[OD_AG_RESERVE_MAX]; /* [G] mblks */
@@ -45,10 +45,11 @@ struct fs_ag {
 	uint64_t meta_seen;            /* [C] mblks that will be free again, as of the last ag_end */
 	struct busy_tree busy;         /* [C] */
 	struct busy_batch *batch;      /* [C] of the running transaction */
+	struct cds_list_head held;     /* [C] of ag_hold_blocks */
 
 	_Atomic uint64_t stat_free_bytes; /* free, busy, slots and reserve: what statfs counts */
 	_Atomic uint64_t stat_inodes;
-	_Atomic unsigned stat_free_level, stat_ino_level; /* of the trees, for credits */
+	_Atomic unsigned stat_free_level, stat_ino_level, stat_refc_level; /* of the trees, for credits */
 };
 
 static inline unsigned ag_cluster_mblks(const struct fs *fs)
@@ -134,14 +135,32 @@ void busy_insert(struct fs_ag *ag, struct busy_ext *e);
 void busy_cancel(struct busy_ext *e);
 /* First part of [start, len) that is not busy and has at least `want`, else the longest; len 0: none. */
 struct ag_extent busy_trim(struct fs_ag *ag, uint64_t start, uint64_t len, uint64_t want);
-/* May metadata use it: no discard on its way? */
+/* May metadata use it: nobody keeps it? */
 bool busy_reusable(struct fs_ag *ag, uint64_t start, uint64_t len);
 /* It does: no longer busy. `spare` is a node for a split, freed if not needed. */
 void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare);
-/* Keep everybody off free blocks while they are discarded (fs_trim). False: no memory. */
+/* [start, len) is held no longer. False: there was no spare to split an extent with, nothing was done. */
+bool busy_drop(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare);
+/* Keep everybody off free blocks while they are discarded or staged. False: no memory. */
 bool busy_hold(struct fs_ag *ag, uint64_t start, uint64_t len, struct cds_list_head *held);
 void busy_unhold(struct fs_ag *ag, struct cds_list_head *held);
 void busy_free_all(struct fs_ag *ag);
+
+/*
+ * ag_alloc.c. Call fn for the groups that may hold what req wants, nearest first, until it returns
+ * something else than -ENOENT; any_length on the second round. -ENOSPC.
+ */
+typedef int (*ag_walk_fn)(struct fs_ag *ag, struct fs_alloc_req *req, bool any_length, void *arg);
+int ag_walk_groups(struct fs *fs, struct fs_alloc_req *req, ag_walk_fn fn, void *arg);
+/* Choose blocks for req in this group, lock held; -ENOENT. *ext is the free extent around them. */
+int ag_pick(struct fs_ag *ag, const struct fs_alloc_req *req, unsigned flags, bool any_length,
+	    struct ag_extent *ext, struct ag_extent *out);
+
+/* refc.c */
+/* fsbs kept for the reference counts of the group: every block a record of its own. */
+uint64_t refc_set_aside(const struct fs_ag *ag);
+/* Nodes that one change of the counts, and taking part of it back, may need. */
+unsigned refc_need_nodes(struct fs_ag *ag);
 
 /* space.c */
 int space_init(struct fs *fs);

@@ -149,6 +149,21 @@ static int pick_in_group(struct fs_ag *ag, const struct fs_alloc_req *req, unsig
 	return err;
 }
 
+int ag_pick(struct fs_ag *ag, const struct fs_alloc_req *req, unsigned flags, bool any_length,
+	    struct ag_extent *ext, struct ag_extent *out)
+{
+	struct pick p;
+	int err;
+
+	lk_assert_held(&ag->lock);
+	err = pick_in_group(ag, req, flags, any_length, &p);
+	if (!err) {
+		*ext = p.ext;
+		*out = p.out;
+	}
+	return err;
+}
+
 static int take_in_group(struct fs *fs, struct jnl_handle *h, struct fs_ag *ag, unsigned flags,
 			 struct fs_alloc_req *req, bool any_length)
 {
@@ -184,7 +199,7 @@ static int take_in_group(struct fs *fs, struct jnl_handle *h, struct fs_ag *ag, 
 	return 0;
 }
 
-int ag_alloc_blocks(struct fs *fs, struct jnl_handle *h, unsigned flags, struct fs_alloc_req *req)
+int ag_walk_groups(struct fs *fs, struct fs_alloc_req *req, ag_walk_fn fn, void *arg)
 {
 	uint32_t nr = fs->sb.nr_ags, home = 0;
 
@@ -202,12 +217,31 @@ int ag_alloc_blocks(struct fs *fs, struct jnl_handle *h, unsigned flags, struct 
 
 			if (atomic_load(&ag->stat_free_bytes) < least)
 				continue;
-			err = take_in_group(fs, h, ag, flags, req, pass > 0);
+			err = fn(ag, req, pass > 0, arg);
 			if (err != -ENOENT)
 				return err;
 		}
 	}
 	return -ENOSPC;
+}
+
+struct take {
+	struct jnl_handle *h;
+	unsigned flags;
+};
+
+static int take_fn(struct fs_ag *ag, struct fs_alloc_req *req, bool any_length, void *arg)
+{
+	const struct take *t = arg;
+
+	return take_in_group(ag->fs, t->h, ag, t->flags, req, any_length);
+}
+
+int ag_alloc_blocks(struct fs *fs, struct jnl_handle *h, unsigned flags, struct fs_alloc_req *req)
+{
+	struct take t = { .h = h, .flags = flags };
+
+	return ag_walk_groups(fs, req, take_fn, &t);
 }
 
 int ag_free_blocks(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len)

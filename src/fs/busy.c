@@ -83,7 +83,7 @@ static void batch_committed(struct jnl_commit_cb *cb, int error)
 		ag->batch = NULL;
 	if (discard)
 		cds_list_for_each_entry(e, &b->exts, batch)
-			e->discarding = true;
+			e->kept = true;
 	lk_unlock(&ag->cnt_lock);
 	if (discard)
 		work_queue(ag->fs->bg_pool, &b->work);
@@ -202,30 +202,34 @@ bool busy_reusable(struct fs_ag *ag, uint64_t start, uint64_t len)
 	lk_lock(&ag->cnt_lock);
 	for (struct busy_ext *e = first_after(ag, start); e && e->start < start + len;
 	     e = RB_NEXT(busy_tree, &ag->busy, e))
-		ok &= !e->discarding;
+		ok &= !e->kept;
 	lk_unlock(&ag->cnt_lock);
 	return ok;
 }
 
-void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare)
+/*
+ * Take [start, start+len) out of the busy extents; cnt_lock held. Only the middle of one needs a node:
+ * *spare, which is NULL then. False: it was needed and not there, nothing was done.
+ */
+static bool cut_out(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext **spare)
 {
-	uint64_t end = start + len;
+	const uint64_t end = start + len;
 	struct busy_ext *e;
 
-	lk_lock(&ag->cnt_lock);
 	while ((e = first_after(ag, start)) && e->start < end) {
 		uint64_t e_end = e->start + e->len;
 
-		assert(!e->discarding);
 		if (e->start < start && e_end > end) {
-			/* The middle of one extent: only this case needs a node, and it is the last. */
-			assert(spare);
+			struct busy_ext *back = *spare;
+
+			if (!back)
+				return false;
+			*spare = NULL;
 			ag->busy_blocks -= e_end - start;
 			e->len = start - e->start;
-			*spare = (struct busy_ext){ .start = end, .len = e_end - end };
-			ext_insert(ag, spare, &e->batch);
-			spare = NULL;
-			break;
+			*back = (struct busy_ext){ .start = end, .len = e_end - end, .kept = e->kept };
+			ext_insert(ag, back, &e->batch);
+			return true;
 		} else if (e->start < start) {
 			ag->busy_blocks -= e_end - start;
 			e->len = start - e->start;
@@ -238,8 +242,30 @@ void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext 
 			ext_remove(ag, e);
 		}
 	}
+	return true;
+}
+
+void busy_reuse(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare)
+{
+	bool ok;
+
+	lk_lock(&ag->cnt_lock);
+	ok = cut_out(ag, start, len, &spare);
+	lk_unlock(&ag->cnt_lock);
+	assert(ok);
+	(void)ok;
+	free(spare);
+}
+
+bool busy_drop(struct fs_ag *ag, uint64_t start, uint64_t len, struct busy_ext *spare)
+{
+	bool ok;
+
+	lk_lock(&ag->cnt_lock);
+	ok = cut_out(ag, start, len, &spare);
 	lk_unlock(&ag->cnt_lock);
 	free(spare);
+	return ok;
 }
 
 bool busy_hold(struct fs_ag *ag, uint64_t start, uint64_t len, struct cds_list_head *held)
@@ -250,7 +276,7 @@ bool busy_hold(struct fs_ag *ag, uint64_t start, uint64_t len, struct cds_list_h
 		return false;
 	e->start = start;
 	e->len = len;
-	e->discarding = true;
+	e->kept = true;
 	lk_lock(&ag->cnt_lock);
 	ext_insert(ag, e, held);
 	ag_update_usable(ag);
@@ -271,8 +297,12 @@ void busy_unhold(struct fs_ag *ag, struct cds_list_head *held)
 
 void busy_free_all(struct fs_ag *ag)
 {
+	struct busy_ext *e, *tmp;
+
 	/* The journal is closed: every batch has had its callback, with an error if need be. */
 	lk_lock(&ag->cnt_lock);
+	cds_list_for_each_entry_safe(e, tmp, &ag->held, batch)
+		ext_remove(ag, e); /* what ag_unhold had no memory to split */
 	assert(RB_EMPTY(&ag->busy));
 	lk_unlock(&ag->cnt_lock);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * copy_file_range through the cache, piece by piece. Only one file is locked at a time:
- * as with read and write, whoever changes the source meanwhile decides what arrives.
- * Holes stay holes: where the target has something, it is punched out.
+ * copy_file_range: shared blocks where both ranges line up, the rest through the cache, piece by piece. There
+ * only one file is locked at a time: as with read and write, whoever changes the source meanwhile
+ * decides what arrives. Holes stay holes: where the target has something, it is punched out.
  */
 #include <linux/falloc.h>
 #include <stdlib.h>
@@ -11,13 +11,15 @@
 #include "extent.h"
 
 #define COPY_PIECE (256u << 10)
-#define COPY_MAX   (256ull << 20) /* a call; the caller asks again for the rest */
+#define COPY_MAX   (256ull << 20) /* bytes that a call copies; the caller asks again for the rest */
 
 struct copy {
 	struct fs_ctx *ctx;
 	struct fs_inode *in, *out;
 	uint64_t from, to;  /* positions */
 	uint8_t *buf;
+	uint64_t copied;    /* bytes that went through buf, or were holes */
+	bool no_clone;      /* it was tried, and cannot be */
 };
 
 static int64_t copy_piece(struct copy *c, uint64_t len)
@@ -98,8 +100,54 @@ static int copy_checks(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in,
 	*len = MIN(*len, OD_FILE_SIZE_MAX - off_out);
 	if (in == out && off_in < off_out + *len && off_out < off_in + *len)
 		return -EINVAL;
-	*len = MIN(*len, COPY_MAX);
 	return fs_file_may_change(out, false);
+}
+
+/*
+ * Share what can be of the next len bytes: whole blocks, and a last part of one where both files end.
+ * Bytes done; 0: to be copied.
+ */
+static int64_t clone_part(struct copy *c, uint64_t len)
+{
+	const uint64_t mask = c->in->fs->block_size - 1;
+	bool inside;
+	int err;
+
+	if (c->no_clone || !c->in->fs->od.reflink || ((c->from | c->to) & mask))
+		return 0;
+	lk_lock(&c->in->extlock);
+	inside = fs_is_inline(c->in);
+	lk_unlock(&c->in->extlock);
+	if (inside)
+		return 0; /* a few bytes, which take no block as they are */
+	if (c->from + len < i_size_read(&c->in->vfs) || c->to + len < i_size_read(&c->out->vfs))
+		len &= ~mask;
+	if (len == 0)
+		return 0;
+	err = fs_clone_range(c->ctx, c->in, c->from, c->out, c->to, len);
+	if (!err)
+		return (int64_t)len;
+	/* A full group, too many owners, a source that shrank: a copy may do. What is wrong with it tells. */
+	c->no_clone = true;
+	return 0;
+}
+
+static int64_t copy_step(struct copy *c, uint64_t len)
+{
+	const uint64_t bs = c->in->fs->block_size, head = bs - (c->from & (bs - 1));
+	int64_t n = clone_part(c, len);
+
+	if (n)
+		return n;
+	/* Up to where blocks line up, if they do. */
+	if (!c->no_clone && head < bs && ((c->from ^ c->to) & (bs - 1)) == 0)
+		len = MIN(len, head);
+	if (!c->buf && posix_memalign((void **)&c->buf, OD_MBLK_SIZE, COPY_PIECE))
+		return -ENOMEM;
+	n = copy_run(c, MIN(len, COPY_MAX));
+	if (n > 0)
+		c->copied += (uint64_t)n;
+	return n;
 }
 
 int64_t fs_copy_file_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in,
@@ -113,16 +161,14 @@ int64_t fs_copy_file_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off
 	err = copy_checks(ctx, in, off_in, out, off_out, &len);
 	if (err || len == 0)
 		return err;
-	if (posix_memalign((void **)&c.buf, OD_MBLK_SIZE, COPY_PIECE))
-		return -ENOMEM;
 	do {
-		n = copy_run(&c, len - done);
+		n = copy_step(&c, len - done);
 		if (n > 0) {
 			done += (uint64_t)n;
 			c.from += (uint64_t)n;
 			c.to += (uint64_t)n;
 		}
-	} while (n > 0 && done < len);
+	} while (n > 0 && done < len && c.copied < COPY_MAX);
 	free(c.buf);
 	return done ? (int64_t)done : n;
 }

@@ -23,6 +23,7 @@ int da_init(struct fs_inode *ip)
 	if (!da)
 		return -ENOMEM;
 	RB_INIT(&da->ranges);
+	RB_INIT(&da->cow);
 	pthread_cond_init(&da->ioend_idle, NULL);
 	ip->delalloc = da;
 	return 0;
@@ -34,21 +35,18 @@ void da_destroy(struct fs_inode *ip)
 
 	if (!da)
 		return;
-	assert(RB_EMPTY(&da->ranges));
-	assert(da->meta_fsb == 0 && ip->delalloc_blocks == 0);
+	assert(RB_EMPTY(&da->ranges) && RB_EMPTY(&da->cow));
+	assert(da->meta_fsb == 0 && ip->delalloc_blocks == 0 && da->cow_blocks == 0);
 	pthread_cond_destroy(&da->ioend_idle);
 	free(da->spare);
 	free(da);
 	ip->delalloc = NULL;
 }
 
-struct da_range *da_find(struct fs_inode *ip, uint64_t fblk)
+struct da_range *da_tree_find(struct da_tree *t, uint64_t fblk)
 {
-	struct da_range *r, *found = NULL;
+	struct da_range *r = RB_ROOT(t), *found = NULL;
 
-	if (!ip->delalloc)
-		return NULL;
-	r = RB_ROOT(&ip->delalloc->ranges);
 	while (r) {
 		if (da_end(r) > fblk) {
 			found = r;
@@ -58,6 +56,11 @@ struct da_range *da_find(struct fs_inode *ip, uint64_t fblk)
 		}
 	}
 	return found;
+}
+
+struct da_range *da_find(struct fs_inode *ip, uint64_t fblk)
+{
+	return ip->delalloc ? da_tree_find(&ip->delalloc->ranges, fblk) : NULL;
 }
 
 uint64_t da_meta_target(struct fs_inode *ip, uint64_t blocks)
@@ -76,18 +79,23 @@ uint64_t da_meta_target(struct fs_inode *ip, uint64_t blocks)
 	return space_meta_fsbs(ip->fs, (unsigned)MIN(nodes, UINT32_MAX / 2));
 }
 
+/* Blocks whose place in the map may yet cost tree nodes. */
+static uint64_t outstanding(const struct fs_inode *ip)
+{
+	return ip->delalloc_blocks + ip->delalloc->cow_blocks;
+}
+
 uint64_t da_need(struct fs_inode *ip, uint64_t blocks)
 {
-	const uint64_t meta = da_meta_target(ip, ip->delalloc_blocks + blocks);
+	const uint64_t meta = da_meta_target(ip, outstanding(ip) + blocks);
 
 	return blocks + (meta > ip->delalloc->meta_fsb ? meta - ip->delalloc->meta_fsb : 0);
 }
 
-/* Give back what the promise no longer needs of its metadata reservation. */
-static void meta_settle(struct fs_inode *ip)
+void da_meta_settle(struct fs_inode *ip)
 {
 	struct delalloc *da = ip->delalloc;
-	const uint64_t want = da_meta_target(ip, ip->delalloc_blocks);
+	const uint64_t want = da_meta_target(ip, outstanding(ip));
 
 	if (da->meta_fsb > want) {
 		space_unreserve(ip->fs, da->meta_fsb - want);
@@ -95,77 +103,99 @@ static void meta_settle(struct fs_inode *ip)
 	}
 }
 
-int da_add(struct fs_inode *ip, uint64_t fblk, uint64_t len, uint64_t reserved)
+/* b goes on where a ends, in the file and, where they have a place, on the device. */
+static bool follows(const struct da_range *a, const struct da_range *b)
 {
-	struct delalloc *da = ip->delalloc;
-	struct da_range *r, *next;
+	if (da_end(a) != b->fblk)
+		return false;
+	return a->start ? a->start + a->len == b->start : !b->start;
+}
 
-	lk_assert_held(&ip->extlock);
-	assert(len > 0 && reserved >= len);
+int da_tree_add(struct delalloc *da, struct da_tree *t, uint64_t fblk, uint64_t len, uint64_t start)
+{
+	struct da_range *r, *next, add = { .fblk = fblk, .len = len, .start = start };
+
+	assert(len > 0);
 	if (!da->spare)
 		da->spare = malloc(sizeof(*da->spare));
 	if (!da->spare)
 		return -ENOMEM;
-	next = da_find(ip, fblk);
+	next = da_tree_find(t, fblk);
 	assert(!next || next->fblk >= fblk + len);
-	r = next ? RB_PREV(da_tree, &da->ranges, next) : RB_MAX(da_tree, &da->ranges);
-	if (r && da_end(r) == fblk) {
+	r = next ? RB_PREV(da_tree, t, next) : RB_MAX(da_tree, t);
+	if (r && follows(r, &add)) {
 		r->len += len;
 	} else {
 		r = da->spare;
 		da->spare = NULL;
-		*r = (struct da_range){ .fblk = fblk, .len = len };
-		RB_INSERT(da_tree, &da->ranges, r);
+		*r = add;
+		RB_INSERT(da_tree, t, r);
 	}
-	if (next && next->fblk == da_end(r)) {
-		RB_REMOVE(da_tree, &da->ranges, next);
+	if (next && follows(r, next)) {
+		RB_REMOVE(da_tree, t, next);
 		r->len += next->len;
 		free(next);
 	}
-	ip->delalloc_blocks += len;
-	da->meta_fsb += reserved - len;
-	meta_settle(ip);
 	return 0;
 }
 
-/* Cut [fblk, end) out of r, which overlaps it; the blocks cut. */
-static uint64_t range_cut(struct fs_inode *ip, struct da_range *r, uint64_t fblk, uint64_t end)
+uint64_t da_tree_cut(struct delalloc *da, struct da_tree *t, struct da_range *r, uint64_t fblk,
+		     uint64_t end)
 {
-	struct delalloc *da = ip->delalloc;
 	const uint64_t from = MAX(fblk, r->fblk), to = MIN(end, da_end(r));
+	const uint64_t tail_start = r->start ? r->start + (to - r->fblk) : 0;
 	struct da_range *tail = da->spare;
 
+	assert(from < to);
 	if (from > r->fblk && to < da_end(r)) {
 		if (!tail)
 			tail = malloc(sizeof(*tail));
 		/* No memory: the promise stays, which costs space until truncation, not data. */
 		if (!tail)
 			return 0;
-		*tail = (struct da_range){ .fblk = to, .len = da_end(r) - to };
+		*tail = (struct da_range){ .fblk = to, .len = da_end(r) - to, .start = tail_start };
 		r->len = from - r->fblk;
-		RB_INSERT(da_tree, &da->ranges, tail);
+		RB_INSERT(da_tree, t, tail);
 		da->spare = malloc(sizeof(*tail));
 	} else if (from > r->fblk) {
 		r->len = from - r->fblk;
 	} else if (to < da_end(r)) {
 		r->len = da_end(r) - to;
 		r->fblk = to; /* its place in the tree stays: it only shrank */
+		r->start = tail_start;
 	} else {
-		RB_REMOVE(da_tree, &da->ranges, r);
+		RB_REMOVE(da_tree, t, r);
 		free(r);
 	}
 	return to - from;
 }
 
+int da_add(struct fs_inode *ip, uint64_t fblk, uint64_t len, uint64_t reserved)
+{
+	struct delalloc *da = ip->delalloc;
+	int err;
+
+	lk_assert_held(&ip->extlock);
+	assert(reserved >= len);
+	err = da_tree_add(da, &da->ranges, fblk, len, 0);
+	if (err)
+		return err;
+	ip->delalloc_blocks += len;
+	da->meta_fsb += reserved - len;
+	da_meta_settle(ip);
+	return 0;
+}
+
 uint64_t da_remove(struct fs_inode *ip, uint64_t fblk, uint64_t end, bool used)
 {
+	struct delalloc *da = ip->delalloc;
 	struct da_range *r = da_find(ip, fblk);
 	uint64_t total = 0, next;
 
 	lk_assert_held(&ip->extlock);
 	while (r && r->fblk < end) {
 		next = da_end(r);
-		total += range_cut(ip, r, fblk, end);
+		total += da_tree_cut(da, &da->ranges, r, fblk, end);
 		r = next < end ? da_find(ip, next) : NULL;
 	}
 	assert(ip->delalloc_blocks >= total);
@@ -173,7 +203,7 @@ uint64_t da_remove(struct fs_inode *ip, uint64_t fblk, uint64_t end, bool used)
 	if (total && !used)
 		space_unreserve(ip->fs, total);
 	if (total)
-		meta_settle(ip);
+		da_meta_settle(ip);
 	return total;
 }
 
@@ -220,7 +250,7 @@ void da_withdraw_behind(struct fs_inode *ip, uint64_t size, uint64_t end)
 	/* Block 0 of contents on their way out of the inode is no speculation. */
 	if (ip->delalloc->inline_out)
 		fblk = MAX(fblk, 1u);
-	if (fblk < end && da_remove(ip, fblk, end, false))
+	if (fblk < end && da_remove(ip, fblk, end, false) + cow_withdraw(ip, fblk, end))
 		atomic_fetch_add(&ip->map_seq, 1);
 	lk_unlock(&ip->extlock);
 }

@@ -155,16 +155,17 @@ int ext_alloc(struct fs_inode *ip, struct ext_tx *tx, uint64_t fblk, uint64_t wa
 	return 0;
 }
 
-/* Make [from, end) of the unwritten extent r written; a holds r's neighbours. */
-static int convert_found(struct fs_inode *ip, struct ext_tx *tx, const struct extent *r,
-			 uint64_t from, uint64_t end, const struct around *a)
+/* mid takes the place of its part of the extent r; a holds r's neighbours. */
+static int replace_found(struct fs_inode *ip, struct ext_tx *tx, const struct extent *r,
+			 struct extent mid, const struct around *a)
 {
+	const uint64_t from = mid.fblk, end = ext_end(&mid);
 	const bool keep_l = from > r->fblk, keep_r = end < ext_end(r);
-	struct extent mid = cut(r, from, end), l, rest;
 	struct jnl_handle *h = tx->h;
+	struct extent l, rest;
 	int err = 0;
 
-	mid.unwritten = false;
+	assert(from >= r->fblk && end <= ext_end(r));
 	tx->changed = true;
 	if (!keep_l && a->left.len && continues(&a->left, &mid)) {
 		/* The usual case: a file that grows into its preallocation. */
@@ -212,7 +213,7 @@ static int convert_found(struct fs_inode *ip, struct ext_tx *tx, const struct ex
 
 int ext_convert_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t *fblk, uint64_t end)
 {
-	struct extent r;
+	struct extent r, mid;
 	struct around a;
 	uint64_t to;
 	int err;
@@ -233,7 +234,9 @@ int ext_convert_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t *fblk, uin
 			err = look_around(ip, r.fblk, ext_end(&r), &a);
 		if (err)
 			return err;
-		err = must(ip, convert_found(ip, tx, &r, MAX(*fblk, r.fblk), to, &a));
+		mid = cut(&r, MAX(*fblk, r.fblk), to);
+		mid.unwritten = false;
+		err = must(ip, replace_found(ip, tx, &r, mid, &a));
 		if (err)
 			return err;
 	}
@@ -241,9 +244,20 @@ int ext_convert_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t *fblk, uin
 	return 0;
 }
 
+/* This file is no longer an owner of the blocks, or of the last (first) of them: *n. */
+static int put_blocks(struct fs_inode *ip, struct ext_tx *tx, uint64_t start, uint64_t len,
+		      bool from_end, uint64_t *n)
+{
+	*n = len;
+	if (fs_may_share(ip))
+		return refc_put(ip->fs, tx->h, start, len, from_end, n);
+	return ag_free_blocks(ip->fs, tx->h, start, len);
+}
+
 int ext_free_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t from, uint64_t end, bool *more)
 {
 	struct extent r, gone, l, rest;
+	uint64_t n;
 	int err;
 
 	lk_assert_held(&ip->extlock);
@@ -256,9 +270,10 @@ int ext_free_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t from, uint64_
 	err = ext_prefetch(ip, r.fblk, 0);
 	if (err)
 		return err;
-	err = ag_free_blocks(ip->fs, tx->h, gone.start, gone.len);
+	err = put_blocks(ip, tx, gone.start, gone.len, true, &n);
 	if (err)
 		return err;
+	gone = cut(&gone, ext_end(&gone) - n, ext_end(&gone));
 	tx->changed = true;
 	*more = gone.fblk > from;
 	if (gone.fblk > r.fblk) {
@@ -274,5 +289,82 @@ int ext_free_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t from, uint64_
 	}
 	assert(ip->nr_blocks >= gone.len << (ip->fs->block_shift - 9));
 	ip->nr_blocks -= gone.len << (ip->fs->block_shift - 9);
+	return must(ip, err);
+}
+
+/*
+ * Space before the record. Held blocks come when it is known how many of the old ones go; shared ones
+ * first, since what was freed cannot be had back, but one owner more can.
+ */
+static int remap_space(struct fs_inode *ip, struct ext_tx *tx, const struct extent *old,
+		       const struct extent *e, bool share, uint64_t *n)
+{
+	struct fs *fs = ip->fs;
+	uint64_t put = *n, done, back;
+	int err = 0;
+
+	if (share)
+		err = refc_share(fs, tx->h, e->start, *n, n);
+	if (!err && old->len)
+		err = put_blocks(ip, tx, old->start, *n, false, &put);
+	else
+		put = *n;
+	if (!share) {
+		*n = put;
+		return err ? err : must(ip, ag_take_held(fs, tx->h, e->start, put));
+	}
+	if (err && *n == 0)
+		return err; /* nothing happened yet */
+	for (done = err ? 0 : put; done < *n; done += back) {
+		int undo = refc_put(fs, tx->h, e->start + done, *n - done, false, &back);
+
+		if (undo)
+			return must(ip, undo);
+	}
+	*n = put;
+	return err;
+}
+
+int ext_remap_step(struct fs_inode *ip, struct ext_tx *tx, const struct extent *e, bool share,
+		   uint64_t *done)
+{
+	struct extent r, old = { 0 }, mid = *e;
+	struct around a;
+	uint64_t n = e->len;
+	int err;
+
+	lk_assert_held(&ip->extlock);
+	assert(tx->flags & EXT_TX_REMAP && !e->unwritten && n > 0);
+	*done = 0;
+	err = ext_find(ip, e->fblk, 0, &r);
+	if (err < 0)
+		return err;
+	if (err == 1 && r.fblk <= e->fblk) {
+		old = cut(&r, e->fblk, MIN(e->fblk + n, ext_end(&r)));
+		n = old.len;
+		if (old.start == e->start) {
+			*done = n; /* it is there already */
+			return 0;
+		}
+		err = ext_prefetch(ip, r.fblk, 0);
+		if (!err)
+			err = look_around(ip, r.fblk, ext_end(&r), &a);
+	} else {
+		if (err == 1)
+			n = MIN(n, r.fblk - e->fblk);
+		err = look_around(ip, e->fblk, e->fblk + n, &a);
+	}
+	if (!err)
+		err = remap_space(ip, tx, &old, e, share, &n);
+	if (err)
+		return err;
+	mid.len = n;
+	/* The right neighbour is only next to it if all of the hole was filled. */
+	if (!old.len && a.right.len && a.right.fblk != ext_end(&mid))
+		a.right.len = 0;
+	err = old.len ? replace_found(ip, tx, &r, mid, &a) : insert_found(ip, tx, &mid, &a);
+	if (!old.len)
+		ip->nr_blocks += n << (ip->fs->block_shift - 9);
+	*done = n;
 	return must(ip, err);
 }

@@ -74,7 +74,8 @@ struct ext_budget {
 	unsigned credits;   /* tree, nodes, inode and one ag_alloc/free_blocks */
 	uint64_t meta_fsb;  /* to reserve for new nodes */
 };
-void ext_budget_get(struct fs_inode *ip, struct ext_budget *b);
+/* flags: EXT_TX_*. */
+void ext_budget_get(struct fs_inode *ip, unsigned flags, struct ext_budget *b);
 
 /*
  * A map change: handle open, extlock held, enough space and credits for one change of
@@ -83,6 +84,7 @@ void ext_budget_get(struct fs_inode *ip, struct ext_budget *b);
 struct ext_tx {
 	struct jnl_handle *h;
 	struct ext_budget budget;
+	unsigned flags;      /* EXT_TX_* */
 	uint64_t reserved;   /* metadata fsbs to give back at the end */
 	bool changed;        /* the map: map_seq moves, inode logged for fdatasync */
 	bool dirty;          /* only attributes: inode logged */
@@ -90,6 +92,7 @@ struct ext_tx {
 #define EXT_TX_HARD     (1u << 0) /* space may come from the pool */
 #define EXT_TX_PROMISED (1u << 1) /* the delalloc promise holds the space for nodes */
 #define EXT_TX_INLINE   (1u << 2) /* fs_inline_finish itself */
+#define EXT_TX_REMAP    (1u << 3) /* ext_remap_step */
 /* extra: credits beyond the budget (orphan list). -ENOSPC, -EROFS, read errors. */
 int ext_tx_begin(struct fs_inode *ip, unsigned flags, unsigned extra, struct ext_tx *tx);
 /* Log what changed, drop extlock, close the handle, give the reservation back. */
@@ -115,6 +118,17 @@ int ext_convert_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t *fblk, uin
  */
 int ext_free_step(struct fs_inode *ip, struct ext_tx *tx, uint64_t from, uint64_t end, bool *more);
 
+/*
+ * Map what begins at fblk to other blocks, written: at most e->len of them, and no more than one old extent
+ * or hole holds; *done. e->start is held (ag_hold_blocks), or with `share` another extent's, which gets
+ * one owner more. What was mapped there loses this one. In an ext_tx with EXT_TX_REMAP. -EAGAIN as by
+ * refc_share.
+ */
+int ext_remap_step(struct fs_inode *ip, struct ext_tx *tx, const struct extent *e, bool share,
+		   uint64_t *done);
+/* Inside an ext_tx: the size reaches `size` in memory (grow) and on disk, no further than in memory. */
+void ext_raise_size(struct fs_inode *ip, struct ext_tx *tx, uint64_t size, bool grow);
+
 /* Whole operations over the above; take their own locks. */
 /*
  * Data of [pos, pos+len) is on the device. grow: i_size follows (direct I/O); else the size
@@ -139,15 +153,18 @@ int ext_shift_finish(struct fs_inode *ip);
 
 struct da_range {
 	RB_ENTRY(da_range) node;
-	uint64_t fblk, len; /* never adjacent to another range: those are merged */
+	uint64_t fblk, len; /* never adjacent to another range like it: those are merged */
+	uint64_t start;     /* copy-on-write: fsb held for it; 0: only promised */
 };
 RB_HEAD(da_tree, da_range);
 
 /* In-core state of a regular file's contents; ip->delalloc. Guarded by extlock if unsaid. */
 struct delalloc {
-	struct da_tree ranges;
+	struct da_tree ranges;     /* over holes: promised, without a place */
+	struct da_tree cow;        /* over shared or to be replaced blocks (cow.c) */
+	uint64_t cow_blocks;       /* of cow, promised or held */
 	struct da_range *spare;    /* so that splitting a range cannot fail */
-	uint64_t meta_fsb;         /* reserved for tree nodes that the promise may need */
+	uint64_t meta_fsb;         /* reserved for tree nodes that both may need */
 	bool inline_out;           /* contents left the inode in memory; the area still has them */
 	_Atomic bool speculated;   /* blocks past EOF were promised that nobody asked for */
 	bool keep_eof;             /* blocks past EOF were asked for (fallocate) */
@@ -159,6 +176,17 @@ static inline bool fs_is_reg(const struct fs_inode *ip)
 {
 	return ip->delalloc != NULL;
 }
+/*
+ * One tree of ranges, without the accounts that its callers keep. find: the first range that ends after
+ * fblk, or NULL. add: -ENOMEM. cut: take [fblk, end) out of r, which overlaps it; blocks cut, 0 when
+ * there was no memory to split it.
+ */
+struct da_range *da_tree_find(struct da_tree *t, uint64_t fblk);
+int da_tree_add(struct delalloc *da, struct da_tree *t, uint64_t fblk, uint64_t len, uint64_t start);
+uint64_t da_tree_cut(struct delalloc *da, struct da_tree *t, struct da_range *r, uint64_t fblk,
+		     uint64_t end);
+/* Give back what the promises no longer need of their metadata reservation. */
+void da_meta_settle(struct fs_inode *ip);
 /* First range that ends after fblk, or NULL. */
 struct da_range *da_find(struct fs_inode *ip, uint64_t fblk);
 static inline uint64_t da_end(const struct da_range *r)
@@ -186,6 +214,49 @@ int da_init(struct fs_inode *ip);
 void da_destroy(struct fs_inode *ip);
 /* Make the promise around fblk real, one UNWRITTEN extent if it can be; no lock held. None: 0. */
 int da_convert(struct fs_inode *ip, uint64_t fblk);
+
+/* ---- Copy on write (cow.c) ---------------------------------------------------------------- */
+/*
+ * Blocks that are to be written somewhere else than where the map says. First promised (by a buffered
+ * write, as a hole's blocks are), then staged: held blocks, to which writeback or a direct write sends
+ * the data, and which ext_complete_cow puts into the map. The map shows the old blocks till then.
+ */
+
+/* May any block of the file be shared? extlock, or i_rwsem. */
+static inline bool fs_may_share(const struct fs_inode *ip)
+{
+	return ip->data_flags & OD_DATAF_SHARED;
+}
+/*
+ * m, MAPPED at fblk, as who asks for layout should see it: cut where sharing begins or ends, with
+ * IOMAP_F_SHARED. nowait: -EAGAIN. extlock held.
+ */
+int cow_report(struct fs_inode *ip, uint64_t fblk, bool nowait, struct iomap *m);
+/*
+ * A buffered write to [pos, pos+length) meets m, MAPPED: unshared, m is cut to what is; shared, *srcmap
+ * becomes m, and m a promise. -ENOSPC with *want: what could not be reserved; last_try: for less
+ * than that. extlock held.
+ */
+int cow_map_write(struct fs_inode *ip, uint64_t pos, uint64_t length, unsigned flags, bool last_try,
+		  struct iomap *m, struct iomap *srcmap, uint64_t *want);
+/*
+ * Writeback, or a direct write, of block fblk meets m: staged, m is where to write (SHARED);
+ * unshared, m is cut to what is. Shared and not staged: writeback (nr_blocks > 0) stages it; for
+ * direct writes (nr_blocks 0) it is -EREMCHG, and cow_stage is next. extlock held.
+ */
+int cow_map_out(struct fs_inode *ip, uint64_t fblk, uint64_t nr_blocks, bool nowait, struct iomap *m);
+/*
+ * Stage the front of [fblk, end), whatever is mapped there, at least one block. No lock of ours but
+ * i_rwsem exclusive, with no cache over the range. -ENOSPC.
+ */
+int cow_stage(struct fs_inode *ip, uint64_t fblk, uint64_t end);
+/* Take back what is only promised of [fblk, end) / all of it, which must not be in flight. extlock held. */
+uint64_t cow_withdraw(struct fs_inode *ip, uint64_t fblk, uint64_t end);
+uint64_t cow_cancel(struct fs_inode *ip, uint64_t fblk, uint64_t end);
+/* The I/O to what was staged of the range failed: the old blocks stay. Takes extlock. */
+void cow_failed(struct fs_inode *ip, uint64_t pos, uint64_t len);
+/* As ext_complete_write, for what was staged of the range; at_once: in one transaction. */
+int ext_complete_cow(struct fs_inode *ip, uint64_t pos, uint64_t len, bool grow, bool at_once);
 
 /* ---- Contents inside the inode (inline.c) -------------------------------------------------- */
 

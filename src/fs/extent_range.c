@@ -15,7 +15,7 @@
  *	convert + size in one commit ->
  *	                                   new data, new size
  */
-static void raise_size(struct fs_inode *ip, struct ext_tx *tx, uint64_t size, bool grow)
+void ext_raise_size(struct fs_inode *ip, struct ext_tx *tx, uint64_t size, bool grow)
 {
 	if (grow && size > i_size_read(&ip->vfs))
 		i_size_write(&ip->vfs, size);
@@ -42,7 +42,7 @@ int ext_complete_write(struct fs_inode *ip, uint64_t pos, uint64_t len, bool con
 		while (!err && fblk < end && ext_tx_room(ip, &tx))
 			err = ext_convert_step(ip, &tx, &fblk, end);
 		if (!err && fblk >= end)
-			raise_size(ip, &tx, pos + len, grow);
+			ext_raise_size(ip, &tx, pos + len, grow);
 		ext_tx_end(ip, &tx);
 	} while (!err && fblk < end);
 	return err;
@@ -60,6 +60,7 @@ int ext_punch_range(struct fs_inode *ip, uint64_t from, uint64_t end)
 		if (err)
 			return err;
 		da_remove(ip, from, end, false);
+		cow_cancel(ip, from, end);
 		do {
 			err = ext_free_step(ip, &tx, from, end, &more);
 		} while (!err && more && ext_tx_room(ip, &tx));
@@ -78,6 +79,7 @@ int extent_truncate(struct fs_inode *ip, uint64_t from)
 	assert(fs_is_reg(ip));
 	lk_lock(&ip->extlock);
 	da_remove(ip, fblk, UINT64_MAX, false);
+	cow_cancel(ip, fblk, UINT64_MAX);
 	if (ip->delalloc->inline_out && from == 0)
 		ip->delalloc->inline_out = false;
 	atomic_fetch_add(&ip->map_seq, 1);

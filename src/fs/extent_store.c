@@ -320,25 +320,32 @@ int ext_store_replace(struct jnl_handle *h, struct fs_inode *ip, uint64_t old_fb
 	return err;
 }
 
-void ext_budget_get(struct fs_inode *ip, struct ext_budget *b)
+void ext_budget_get(struct fs_inode *ip, unsigned flags, struct ext_budget *b)
 {
 	const bool tree = ip->data_fmt == OD_DATA_TREE;
 	/* A list that is about to become a tree is budgeted as a tree of one leaf. */
 	struct bt_root leaf = { .mblk = tree ? ip->ext_root.mblk : 1,
 				.level = tree ? ip->ext_root.level : 0 };
 	struct btree t = ext_tree(ip);
-	unsigned nodes;
+	unsigned nodes, shared = 0;
 
+	/* Whoever frees shared blocks counts; a remap takes blocks as well, and may take that back. */
+	if (fs_may_share(ip) || (flags & EXT_TX_REMAP))
+		shared = refc_credits(ip->fs);
+	if (flags & EXT_TX_REMAP)
+		shared += ag_credits(ip->fs) + 2 * refc_credits(ip->fs);
 	t.root = &leaf;
 	b->height = tree ? leaf.level + 1 : 0;
 	/* At most two inserts and one other update; an insert may raise the root once. */
 	nodes = 2 * bt_need_nodes(&t) + 1;
 	if (!tree && list_len(ip) + 2 <= ext_list_cap(ip) && ip->data_fmt == OD_DATA_EXTENTS) {
 		b->meta_fsb = 0;
-		b->credits = ag_credits(ip->fs) + 1;
+		b->credits = MIN(ag_credits(ip->fs) + 1 + shared, jnl_max_credits(ip->fs->jnl));
 		return;
 	}
 	b->meta_fsb = space_meta_fsbs(ip->fs, nodes);
 	b->credits = 3 * (bt_need_credits(&t) + 1) + ag_mblk_credits(ip->fs, nodes) +
-		     ag_credits(ip->fs) + 1;
+		     ag_credits(ip->fs) + 1 + shared;
+	/* A sum of worst cases that never come together: where the log is small it is cut. */
+	b->credits = MIN(b->credits, jnl_max_credits(ip->fs->jnl));
 }

@@ -45,7 +45,7 @@ int ext_tx_begin(struct fs_inode *ip, unsigned flags, unsigned extra, struct ext
 	struct ext_budget now;
 	int err;
 
-	*tx = (struct ext_tx){ 0 };
+	*tx = (struct ext_tx){ .flags = flags };
 	if (ip->delalloc && !(flags & EXT_TX_INLINE)) {
 		err = fs_inline_finish(ip);
 		if (err)
@@ -56,7 +56,7 @@ int ext_tx_begin(struct fs_inode *ip, unsigned flags, unsigned extra, struct ext
 		if (err)
 			return err;
 		lk_lock(&ip->extlock);
-		ext_budget_get(ip, &tx->budget);
+		ext_budget_get(ip, flags, &tx->budget);
 		tx->reserved = tx_shortfall(ip, flags, tx);
 		lk_unlock(&ip->extlock);
 		err = tx_reserve(ip, flags, tx->reserved);
@@ -68,7 +68,7 @@ int ext_tx_begin(struct fs_inode *ip, unsigned flags, unsigned extra, struct ext
 			return err;
 		}
 		lk_lock(&ip->extlock);
-		ext_budget_get(ip, &now);
+		ext_budget_get(ip, flags, &now);
 		if (now.credits <= tx->budget.credits && now.meta_fsb <= tx->budget.meta_fsb &&
 		    tx_shortfall(ip, flags, tx) <= tx->reserved)
 			return 0;
@@ -97,7 +97,7 @@ bool ext_tx_room(struct fs_inode *ip, const struct ext_tx *tx)
 {
 	struct ext_budget now;
 
-	ext_budget_get(ip, &now);
+	ext_budget_get(ip, tx->flags, &now);
 	return now.meta_fsb <= tx->budget.meta_fsb &&
 	       jnl_credits_left(tx->h) >= now.credits;
 }

@@ -68,6 +68,7 @@ void fs_file_destroy(struct fs_inode *ip)
 		/* Only what lay past EOF, or what an error left, is still promised. */
 		lk_lock(&ip->extlock);
 		da_remove(ip, 0, UINT64_MAX, false);
+		cow_cancel(ip, 0, UINT64_MAX);
 		lk_unlock(&ip->extlock);
 		da_destroy(ip);
 	}
@@ -253,7 +254,7 @@ int fs_trim_eofblocks_locked(struct fs_inode *ip)
 	lk_lock(&ip->extlock);
 	from = fblk_up(ip->fs, i_size_read(&ip->vfs));
 	/* Promises past EOF are never anything but speculation. */
-	if (da_remove(ip, from, UINT64_MAX, false))
+	if (da_remove(ip, from, UINT64_MAX, false) + cow_cancel(ip, from, UINT64_MAX))
 		atomic_fetch_add(&ip->map_seq, 1);
 	if (!ip->delalloc->keep_eof)
 		found = ext_find(ip, from, 0, &e);

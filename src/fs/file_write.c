@@ -193,6 +193,12 @@ static int64_t direct_exclusive(struct write_req *w, unsigned dio_flags)
 		ret = fs_inline_expand(ip, w->ctx_flags);
 	if (!ret && w->iocb->ki_pos > size && !is_inline(ip))
 		ret = zero_gap(w, size);
+	/*
+	 * What is staged for shared blocks belongs to one request, from begin to end. Should it fail,
+	 * the blocks wait for the next write there, or for the file's eviction.
+	 */
+	if (fs_may_share(ip))
+		dio_flags |= IOMAP_DIO_FORCE_WAIT;
 	if (!ret)
 		ret = iomap_dio_rw(w->iocb, w->from, &fs_dwrite_iomap_ops, &fs_dio_write_ops,
 				   dio_flags, NULL, 0);
@@ -219,6 +225,9 @@ static int64_t direct_shared(struct write_req *w, unsigned dio_flags)
 		ret = ret == 1 ? 0 : ret;
 		goto out_unlock;
 	}
+	/* Shared blocks are replaced by who has the file alone. */
+	if (fs_may_share(ip))
+		dio_flags |= IOMAP_DIO_OVERWRITE_ONLY;
 	ret = iomap_dio_rw(w->iocb, w->from, &fs_dwrite_iomap_ops, &fs_dio_write_ops, dio_flags,
 			   NULL, 0);
 	if (ret == -EAGAIN && !w->nowait && (dio_flags & IOMAP_DIO_OVERWRITE_ONLY))

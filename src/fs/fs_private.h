@@ -35,6 +35,7 @@ struct fs_inode {
 	uint64_t nr_blocks;            /* [X] 512-byte units on disk */
 	uint64_t nr_extents;           /* [X] */
 	uint8_t data_fmt, attr_fmt;    /* [X] */
+	uint16_t data_flags;           /* [X] OD_DATAF_*; set only with i_rwsem exclusive too */
 	uint16_t data_len, attr_len;   /* [X] */
 	uint8_t area[OD_INODE_AREA];   /* [X] image of the on-disk area */
 
@@ -167,6 +168,37 @@ struct fs_alloc_req {
 int ag_alloc_blocks(struct fs *fs, struct jnl_handle *h, unsigned flags, struct fs_alloc_req *req);
 /* Free data blocks; busy until the handle's transaction commits (then discarded if asked). */
 int ag_free_blocks(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len);
+/*
+ * Shared blocks (refc.c). All take one group's lock. A run is the part at the start of [start,
+ * start+len), which lies in one group, whose blocks have the same number of owners.
+ */
+/* *refs owners (1: not shared) of the first *run_len blocks. flags: FS_NOWAIT: -EAGAIN. */
+int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, uint32_t *refs,
+	       uint64_t *run_len);
+/*
+ * One owner more for the first run, *done blocks; refc_credits. Nothing was done when it fails: -EAGAIN:
+ * call refc_top_up without a handle, then try again; -EMLINK; read errors.
+ */
+int refc_share(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len, uint64_t *done);
+/* Sleeps for a handle of its own. -ENOSPC: the group is too full to share more of it. */
+int refc_top_up(struct fs *fs, uint64_t fsb);
+/*
+ * One owner less for the first run, or with from_end for the last one, *done blocks, which are free (as by
+ * ag_free_blocks) when it was the only one. ag_credits + refc_credits.
+ */
+int refc_put(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len, bool from_end,
+	     uint64_t *done);
+unsigned refc_credits(struct fs *fs);
+/*
+ * Blocks that are to be written before anything says they are in use (ag_hold.c). Free on disk, and in
+ * the free space trees, but nobody else gets them: a power cut needs no repair.
+ */
+/* Chosen as by ag_alloc_blocks, and as many of the caller's reserved blocks are used up. No handle. */
+int ag_hold_blocks(struct fs *fs, unsigned flags, struct fs_alloc_req *req);
+/* Held blocks become used ones; ag_credits. */
+int ag_take_held(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len);
+/* Held blocks are as free as they were. */
+void ag_unhold(struct fs *fs, uint64_t start, uint64_t len);
 /* One metadata block near `hint_mblk`'s group. */
 int ag_alloc_mblk(struct fs *fs, struct jnl_handle *h, uint64_t hint_mblk, uint64_t *mblk);
 /* Also jnl_forget. */

@@ -37,6 +37,7 @@ void fs_inode_decode(struct fs_inode *ip, const struct od_inode *di)
 	ip->nr_extents = le64_get(di->nr_extents);
 	ip->data_fmt = di->data_fmt;
 	ip->attr_fmt = di->attr_fmt;
+	ip->data_flags = le16_get(di->data_flags);
 	ip->data_len = le16_get(di->data_len);
 	ip->attr_len = le16_get(di->attr_len);
 	ip->shift = (struct fs_shift){ .op = le32_get(di->shift_op),
@@ -80,6 +81,7 @@ void fs_inode_encode(const struct fs_inode *ip, struct od_inode *di)
 	di->projid = le32_make(ip->projid);
 	di->data_fmt = ip->data_fmt;
 	di->attr_fmt = ip->attr_fmt;
+	di->data_flags = le16_make(ip->data_flags);
 	di->data_len = le16_make(ip->data_len);
 	di->attr_len = le16_make(ip->attr_len);
 	di->shift_op = le32_make(ip->shift.op);

@@ -157,6 +157,8 @@ static int report_begin(struct inode *inode, uint64_t pos, uint64_t length, unsi
 			m->offset = ip->data_len;
 		}
 	}
+	if (!err && m->type == IOMAP_MAPPED)
+		err = cow_report(ip, fblk_of(ip->fs, pos), flags & IOMAP_NOWAIT, m);
 	lk_unlock(&ip->extlock);
 	return err;
 }
@@ -254,7 +256,8 @@ static int promise(struct fs_inode *ip, uint64_t pos, uint64_t length, unsigned 
 }
 
 static int write_begin_locked(struct fs_inode *ip, uint64_t pos, uint64_t length, unsigned flags,
-			      bool last_try, struct iomap *m, uint64_t *want)
+			      bool last_try, struct iomap *m, struct iomap *srcmap,
+			      uint64_t *want)
 {
 	const bool nowait = flags & IOMAP_NOWAIT;
 	int err;
@@ -270,6 +273,10 @@ static int write_begin_locked(struct fs_inode *ip, uint64_t pos, uint64_t length
 		return err;
 	if (m->type == IOMAP_HOLE)
 		return promise(ip, pos, length, flags, last_try, m, want);
+	if (m->type == IOMAP_MAPPED && fs_may_share(ip))
+		err = cow_map_write(ip, pos, length, flags, last_try, m, srcmap, want);
+	if (err)
+		return err;
 	return nowait && !spans(m, pos, length) ? -EAGAIN : 0;
 }
 
@@ -285,7 +292,7 @@ static int write_begin(struct inode *inode, uint64_t pos, uint64_t length, unsig
 		err = extlock_get(ip, flags);
 		if (err)
 			return err;
-		err = write_begin_locked(ip, pos, length, flags, last_try, m, &want);
+		err = write_begin_locked(ip, pos, length, flags, last_try, m, srcmap, &want);
 		lk_unlock(&ip->extlock);
 		if (err != -ENOSPC || last_try)
 			return err;
@@ -308,6 +315,8 @@ static void punch_delalloc(struct inode *inode, uint64_t offset, uint64_t length
 
 	lk_lock(&ip->extlock);
 	da_remove(ip, fblk_of(ip->fs, offset), fblk_up(ip->fs, offset + length), false);
+	/* What is staged already was dirty when it was: that is not ours to take back. */
+	cow_withdraw(ip, fblk_of(ip->fs, offset), fblk_up(ip->fs, offset + length));
 	atomic_fetch_add(&ip->map_seq, 1);
 	lk_unlock(&ip->extlock);
 }
@@ -397,6 +406,11 @@ static int zero_begin(struct inode *inode, uint64_t pos, uint64_t length, unsign
 		err = fs_map_at(ip, fblk_of(ip->fs, pos),
 				flags & IOMAP_NOWAIT ? BUF_NOWAIT : 0, m);
 	lk_unlock(&ip->extlock);
+	/* Zeros in a shared block are a write. Both locks are exclusive: the block stays where it is. */
+	if (!err && m->type == IOMAP_MAPPED && fs_may_share(ip)) {
+		*m = (struct iomap){ 0 };
+		return write_begin(inode, pos, length, flags, m, srcmap);
+	}
 	if (err || m->type != IOMAP_DELALLOC)
 		return err;
 	if (pos >= eof)
@@ -408,4 +422,5 @@ static int zero_begin(struct inode *inode, uint64_t pos, uint64_t length, unsign
 
 const struct iomap_ops fs_zero_iomap_ops = {
 	.iomap_begin = zero_begin,
+	.iomap_end = write_end,
 };

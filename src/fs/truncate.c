@@ -126,6 +126,7 @@ static int shrink_on_disk(struct fs_inode *ip, uint64_t size)
 		disk_size_write(ip, size);
 		tx.dirty = true;
 		da_remove(ip, fblk, UINT64_MAX, false);
+		cow_cancel(ip, fblk, UINT64_MAX);
 		atomic_fetch_add(&ip->map_seq, 1);
 	}
 	if (!err && fblk < end && !chain)

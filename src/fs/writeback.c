@@ -25,11 +25,13 @@ static void discard_promise(struct fs_inode *ip, struct folio *f, uint64_t pos)
 		pos = MAX(pos, (uint64_t)ip->fs->block_size);
 	if (pos < end)
 		da_remove(ip, fblk_of(ip->fs, pos), fblk_up(ip->fs, end), false);
+	/* The folio is locked, and its earlier writeback ended: nothing of it is in flight. */
+	cow_cancel(ip, fblk_of(ip->fs, pos), fblk_up(ip->fs, end));
 	atomic_fetch_add(&ip->map_seq, 1);
 	lk_unlock(&ip->extlock);
 }
 
-static int wb_map(struct fs_inode *ip, uint64_t pos, struct iomap *m)
+static int wb_map(struct fs_inode *ip, uint64_t pos, unsigned len, struct iomap *m)
 {
 	int err;
 
@@ -37,6 +39,8 @@ static int wb_map(struct fs_inode *ip, uint64_t pos, struct iomap *m)
 		*m = (struct iomap){ 0 };
 		lk_lock(&ip->extlock);
 		err = fs_map_at(ip, fblk_of(ip->fs, pos), 0, m);
+		if (!err && m->type == IOMAP_MAPPED && fs_may_share(ip))
+			err = cow_map_out(ip, fblk_of(ip->fs, pos), fblk_up(ip->fs, len), false, m);
 		lk_unlock(&ip->extlock);
 		if (err || m->type != IOMAP_DELALLOC)
 			return err;
@@ -61,7 +65,7 @@ static int64_t wb_range(struct iomap_writepage_ctx *wpc, struct folio *f, uint64
 	if (ip->fs->shutdown)
 		err = -EIO;
 	if (!err && !wb_map_valid(ip, &wpc->iomap, pos))
-		err = wb_map(ip, pos, &wpc->iomap);
+		err = wb_map(ip, pos, len, &wpc->iomap);
 	if (err) {
 		wpc->iomap = (struct iomap){ 0 };
 		discard_promise(ip, f, pos);
@@ -81,10 +85,11 @@ static void end_ioend(struct iomap_ioend *ioend)
 {
 	struct fs_inode *ip = FS_I(ioend->io_inode);
 	const uint64_t end = ioend->io_offset + ioend->io_size;
+	const bool cow = ioend->io_flags & IOMAP_IOEND_SHARED;
 	bool queue;
 
-	if (ioend->io_error ||
-	    (!(ioend->io_flags & IOMAP_IOEND_UNWRITTEN) && end <= disk_size_read(ip))) {
+	if (!cow && (ioend->io_error || (!(ioend->io_flags & IOMAP_IOEND_UNWRITTEN) &&
+					 end <= disk_size_read(ip)))) {
 		iomap_finish_ioends(ioend, ioend->io_error);
 		return;
 	}
@@ -104,9 +109,13 @@ static void complete_ioend(struct fs_inode *ip, struct iomap_ioend *ioend)
 	/* Once the log is closed for good there is nothing left to convert into. */
 	if (!err && ip->fs->shutdown)
 		err = -EIO;
-	if (!err)
+	if (!err && (ioend->io_flags & IOMAP_IOEND_SHARED))
+		err = ext_complete_cow(ip, ioend->io_offset, ioend->io_size, false, false);
+	else if (!err)
 		err = ext_complete_write(ip, ioend->io_offset, ioend->io_size,
 					 ioend->io_flags & IOMAP_IOEND_UNWRITTEN, false);
+	if (err && (ioend->io_flags & IOMAP_IOEND_SHARED))
+		cow_failed(ip, ioend->io_offset, ioend->io_size);
 	iomap_finish_ioends(ioend, err);
 }
 

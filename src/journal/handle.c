@@ -75,7 +75,7 @@ int jnl_start(struct jnl *j, unsigned credits, unsigned flags, struct jnl_handle
 	int err;
 
 	*out = NULL;
-	if (credits > JNL_MAX_CREDITS)
+	if (credits > jnl_max_credits(j))
 		return -EINVAL;
 	if (j->readonly)
 		return -EROFS;

@@ -30,6 +30,15 @@ uint64_t jnl_min_mblks(void)
 	return 1 + 4 * jnl_trans_blocks(JNL_MAX_CREDITS, JNL_MAX_CREDITS);
 }
 
+unsigned jnl_max_credits(const struct jnl *j)
+{
+	unsigned n = JNL_MAX_CREDITS;
+
+	while (n < JNL_CREDITS_LIMIT && jnl_trans_blocks(2 * n, 2 * n) <= j->max_trans)
+		n *= 2;
+	return n;
+}
+
 uint64_t jnl_default_mblks(uint64_t dev_bytes)
 {
 	uint64_t n = MIN(dev_bytes / 16, LOG_MAX_BYTES) / OD_MBLK_SIZE;

@@ -24,7 +24,7 @@ LAYERS = {
     "buffer": ({"util", "block", "format", "buffer"}, ["buf_"]),
     "journal": ({"util", "block", "format", "buffer", "journal"}, ["jnl_"]),
     "fs": ({"util", "block", "folio", "iomap", "format", "buffer", "journal", "fs"},
-           ["fs_", "bt_", "ag_", "space_", "ialloc_", "orphan_", "icache_", "extent_", "ext_", "da_",
+           ["fs_", "bt_", "ag_", "space_", "ialloc_", "orphan_", "icache_", "extent_", "ext_", "da_", "cow_", "refc_",
             "dir_", "xattr_", "acl_", "symlink_", "inode_", "busy_"]),
     "check": ({"util", "block", "format", "check"}, ["chk_"]),
     "fuse": ({"util", "block", "folio", "iomap", "fs", "ioctl", "format"}, ["fz_"]),
