@@ -90,6 +90,18 @@ def capabilities(root, files, text):
     return bad or ([] if seen > 20 else ["no capabilities found"])
 
 
+def races(root, files):
+    """Each of the 18 races has its test, in the two files where a reader looks for them."""
+    found = {}
+    for f in files:
+        if re.match(r"tests/unit/\w+/test_races\.c$", f):
+            body = "\n".join(read(root, f))
+            for name, nr in re.findall(r"^START_TEST\((race_(\d\d)_\w+)\)", body, re.M):
+                if f"test(tc, {name}" in body:
+                    found[int(nr)] = name
+    return [f"no test of race {n}" for n in range(1, 19) if n not in found]
+
+
 def field_table(root):
     """Every structure of format.h that a block holds is described in src/format/field.c."""
     in_memory = {"od_ctx", "od_tree_geom"}
@@ -148,6 +160,7 @@ def main():
     report("documents name only what exists", bad)
     report("invariants of the journal have tests, and tests their numbers", invariants(root, files))
     report("each capability of iomap names functions and tests that exist", capabilities(root, files, text))
+    report("each race has its test", races(root, files))
     report("every structure on disk is in the table of fields", field_table(root))
     print(f"1..{number}")
     return failed != 0

@@ -767,6 +767,7 @@ int toy_punch(struct toy *t, uint64_t pos, uint64_t len)
 				       NULL);
 	if (!err && start < end) {
 		truncate_inode_pages_range(&inode->i_mapping, start, end - 1);
+		HOOK("toy:punch", inode);
 		free_blocks(t, start / bs, end / bs);
 	}
 	unlock_all(t);

@@ -177,34 +177,6 @@ START_TEST(stale_mapping_is_asked_again)
 }
 END_TEST
 
-static void shorten(const char *name, void *n, void *arg)
-{
-	int *times = arg;
-
-	if (*times > 0 && *(size_t *)n > 5000) {
-		*(size_t *)n = 5000;
-		--*times;
-	}
-}
-
-START_TEST(short_copy_never_leaves_half_a_block)
-{
-	int times = 3;
-
-	toy_set_blocks(t, 0, 16, IOMAP_MAPPED, 0x55);
-	i_size_write(&t->inode, 64 * KIB);
-	ck_assert_int_eq(hook_install("iomap:copy_from", shorten, &times), 0);
-	ck_assert_int_eq(toy_write(t, 100, ref, 30000, 0), 30000);
-	hook_remove("iomap:copy_from");
-	ck_assert_int_eq(times, 0);
-	expect(100, ref, 30000);
-	expect_fill(0, 0x55, 100);
-	ck_assert_int_eq(toy_drop_cache(t), 0);
-	expect(100, ref, 30000);
-	expect_fill(30100, 0x55, 1000);
-}
-END_TEST
-
 static void no_copy(const char *name, void *n, void *arg)
 {
 	*(size_t *)n = 0;
@@ -526,7 +498,6 @@ int main(void)
 	tcase_add_test(tc, nowait);
 	tcase_add_test(tc, repeated_miss_reads_nothing_ahead);
 	tcase_add_test(tc, stale_mapping_is_asked_again);
-	tcase_add_test(tc, short_copy_never_leaves_half_a_block);
 	tcase_add_test(tc, failed_copy_gives_reservation_back);
 	tcase_add_test(tc, enospc_midway);
 	tcase_add_test(tc, second_begin_fails);

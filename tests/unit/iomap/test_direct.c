@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Direct I/O, seek and fiemap; and the races between direct, cached and writeback. */
+/* Direct I/O, seek and fiemap. */
 #include <linux/fiemap.h>
 #include <string.h>
 #include <unistd.h>
@@ -325,101 +325,6 @@ END_TEST
 
 /* ---- Races, forced ------------------------------------------------------------------------- */
 
-static void redirty(const char *name, void *inode, void *arg)
-{
-	struct folio *f;
-
-	if (filemap_get_folio(&t->inode.i_mapping, 0, 0, FGP_LOCK, &f))
-		return;
-	folio_mark_dirty(f);
-	folio_unlock(f);
-	folio_put(f);
-}
-
-START_TEST(redirtied_before_invalidation)
-{
-	ck_assert_int_eq(toy_write(t, 0, ref, 8192, 0), 8192);
-	ck_assert_int_eq(hook_install("iomap:dio_invalidate", redirty, NULL), 0);
-	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), -ENOTBLK);
-	t->dev.atomic_min = t->dev.atomic_max = 4096;
-	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE | IOCB_DIRECT | IOCB_ATOMIC, 0), -EAGAIN);
-	hook_remove("iomap:dio_invalidate");
-}
-END_TEST
-
-static void read_into_cache(const char *name, void *inode, void *arg)
-{
-	uint8_t byte;
-	struct iovec iov = { &byte, 1 };
-	struct iov_iter it;
-	struct kiocb iocb = { .ki_inode = inode };
-
-	iov_iter_init(&it, &iov, 1, 1);
-	ck_assert_int_eq(iomap_file_buffered_read(&iocb, &it, &toy_ops), 1);
-	if (arg)
-		*(uint8_t *)arg = byte;
-}
-
-/* A buffered read between the device write and the conversion caches zeroes; they must go. */
-START_TEST(zeroes_cached_before_conversion)
-{
-	uint8_t seen = 0xff;
-
-	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
-	i_size_write(&t->inode, 16384);
-	ck_assert_int_eq(hook_install("iomap:dio_end_io", read_into_cache, &seen), 0);
-	ck_assert_int_eq(dio(0, ref + 1, 4096, IOCB_WRITE, 0), 4096);
-	hook_remove("iomap:dio_end_io");
-	ck_assert_uint_eq(seen, 0);
-	expect_cached(0, ref + 1, 4096);
-}
-END_TEST
-
-START_TEST(collision_is_reported)
-{
-	errseq_mark_t mark = errseq_sample(&t->inode.i_mapping.wb_err);
-
-	toy_set_blocks(t, 0, 4, IOMAP_MAPPED, 1);
-	i_size_write(&t->inode, 16384);
-	ck_assert_int_eq(hook_install("iomap:dio_end_io", read_into_cache, NULL), 0);
-	ck_assert_int_eq(hook_install("iomap:dio_reinvalidate", redirty, NULL), 0);
-	ck_assert_int_eq(dio(0, ref, 4096, IOCB_WRITE, 0), 4096);
-	hook_remove("iomap:dio_end_io");
-	hook_remove("iomap:dio_reinvalidate");
-	ck_assert_int_eq(errseq_check_and_advance(&t->inode.i_mapping.wb_err, &mark), -EIO);
-}
-END_TEST
-
-static unsigned stale_rounds;
-
-/* Between begin and the folio lock: writeback converts and the clean folio is reclaimed. */
-static void write_back_and_drop(const char *name, void *iter, void *arg)
-{
-	struct iomap_iter *it = iter;
-
-	if (it->flags != IOMAP_WRITE || stale_rounds++)
-		return;
-	ck_assert_int_eq(it->iomap.type, IOMAP_UNWRITTEN);
-	ck_assert_int_eq(toy_drop_cache(t), 0);
-}
-
-START_TEST(writeback_between_map_and_lock)
-{
-	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
-	i_size_write(&t->inode, 16384);
-	ck_assert_int_eq(toy_write(t, 0, ref, 4096, 0), 4096);
-	stale_rounds = 0;
-	ck_assert_int_eq(hook_install("iomap:mapped", write_back_and_drop, NULL), 0);
-	ck_assert_int_eq(toy_write(t, 100, "abc", 3, 0), 3);
-	hook_remove("iomap:mapped");
-	ck_assert_uint_eq(t->nr_stale_end, 1);
-	/* Not zeroed around the three bytes: the first write is still there. */
-	expect_cached(0, ref, 100);
-	expect_cached(100, "abc", 3);
-	expect_cached(103, ref + 103, 4096 - 103);
-}
-END_TEST
-
 /* A direct write's whole life between a reader's look at the extents and its fill. */
 static void direct_write_meanwhile(const char *name, void *iter, void *arg)
 {
@@ -540,10 +445,6 @@ int main(void)
 	tcase_add_test(tc, atomic_checks);
 	tcase_add_test(tc, atomic_is_one_request);
 	tcase_add_loop_test(tc, async_out_of_order, 0, 2);
-	tcase_add_test(tc, redirtied_before_invalidation);
-	tcase_add_test(tc, zeroes_cached_before_conversion);
-	tcase_add_test(tc, collision_is_reported);
-	tcase_add_test(tc, writeback_between_map_and_lock);
 	tcase_add_test(tc, folio_is_there_before_the_lookup);
 	tcase_add_test(tc, seeking);
 	tcase_add_test(tc, fiemap);
