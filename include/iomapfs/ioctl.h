@@ -122,4 +122,90 @@ struct iomapfs_ioc_swapmap {
 };
 #define IOMAPFS_IOC_SWAPMAP _IOWR(IOMAPFS_IOC_TYPE, 9, struct iomapfs_ioc_swapmap)
 
+/* ---- Through a handle: what the kernel refuses to pass on ---------------------------------- */
+
+/*
+ * fallocate(2) with any mode: EOPNOTSUPP is the kernel's answer to collapse, insert and unshare. On
+ * a handle open for writing. Errors as fallocate(2).
+ *
+ * A kernel that caches writes (kernel_cache=writeback) believes its own size of a file: where
+ * fstat differs from the size below, ftruncate to that size tells it. The same goes for a clone.
+ */
+struct iomapfs_ioc_falloc {
+	uint64_t offset, length; /* in: bytes */
+	uint32_t mode;           /* in: FALLOC_FL_* */
+	uint32_t reserved;
+	uint64_t size;           /* out: of the file, afterwards */
+};
+#define IOMAPFS_IOC_FALLOCATE _IOWR(IOMAPFS_IOC_TYPE, 10, struct iomapfs_ioc_falloc)
+
+/*
+ * A name for an open handle of a regular file, to be given to the ioctls below on another file of
+ * the same mount, as FICLONE takes a descriptor: no descriptor travels to a FUSE daemon. It is
+ * good while the handle is open, and nobody guesses it: who has it was given it. The handle
+ * must be open for reading.
+ */
+struct iomapfs_token {
+	uint64_t ino;
+	uint8_t secret[16];
+};
+struct iomapfs_ioc_handle {
+	struct iomapfs_token token; /* out */
+	uint64_t reserved;
+};
+#define IOMAPFS_IOC_HANDLE _IOWR(IOMAPFS_IOC_TYPE, 11, struct iomapfs_ioc_handle)
+
+/* FICLONERANGE on the target. ESTALE: no open handle has that token. Else errors as ioctl_ficlonerange(2). */
+struct iomapfs_ioc_clone {
+	struct iomapfs_token source; /* in */
+	uint64_t source_offset;      /* in: bytes */
+	uint64_t length;             /* in: bytes; 0: to the end of the source */
+	uint64_t offset;             /* in: in the target */
+	uint64_t size;               /* out: of the target, afterwards */
+};
+#define IOMAPFS_IOC_CLONE _IOWR(IOMAPFS_IOC_TYPE, 12, struct iomapfs_ioc_clone)
+
+/*
+ * FIDEDUPERANGE for one target, on the target: open for writing, or its owner or root asks. At most
+ * IOMAPFS_DEDUPE_MAX bytes a call are compared and shared.
+ */
+struct iomapfs_ioc_dedupe {
+	struct iomapfs_token source; /* in */
+	uint64_t source_offset;      /* in: bytes */
+	uint64_t length;             /* in: bytes */
+	uint64_t offset;             /* in: in the target */
+	uint64_t deduped;            /* out: bytes */
+	uint32_t differs;            /* out: 1: the contents are not the same, nothing was shared */
+	uint32_t reserved;
+};
+#define IOMAPFS_DEDUPE_MAX (16u << 20)
+#define IOMAPFS_IOC_DEDUPE _IOWR(IOMAPFS_IOC_TYPE, 13, struct iomapfs_ioc_dedupe)
+
+/*
+ * How the reads and writes of a handle are done from now on, as RWF_* says it for one: the kernel
+ * refuses those flags. EINVAL: what this handle cannot do, EOPNOTSUPP: what this file system cannot.
+ */
+struct iomapfs_ioc_ioflags {
+	uint32_t flags;     /* in: IOMAPFS_IO_*; out: what they were before */
+	uint32_t reserved;
+};
+#define IOMAPFS_IO_ATOMIC    (1u << 0) /* writes are untorn; handle with O_DIRECT, open for writing */
+#define IOMAPFS_IO_DONTCACHE (1u << 1) /* what is written through the cache does not stay there */
+#define IOMAPFS_IO_HIPRI     (1u << 2) /* poll for completion; handle with O_DIRECT */
+#define IOMAPFS_IO_NOWAIT    (1u << 3) /* EAGAIN instead of waiting */
+#define IOMAPFS_IO_ALL       0xfu
+#define IOMAPFS_IOC_IOFLAGS _IOWR(IOMAPFS_IOC_TYPE, 14, struct iomapfs_ioc_ioflags)
+
+/*
+ * Limits of untorn writes: powers of two, bytes; a write has such a length and stands at a multiple
+ * of it. All 0: none are possible. Over the mount a write is one request only if it is at most
+ * `request_max` long and its memory begins on a page.
+ */
+struct iomapfs_ioc_atomic {
+	uint32_t unit_min, unit_max; /* out */
+	uint32_t unit_max_opt;       /* out: up to here it costs no more than any other write */
+	uint32_t request_max;        /* out */
+};
+#define IOMAPFS_IOC_ATOMIC _IOWR(IOMAPFS_IOC_TYPE, 15, struct iomapfs_ioc_atomic)
+
 #endif

@@ -222,6 +222,7 @@ int ext_shift(struct fs_inode *ip, enum od_shift op, uint64_t at, uint64_t len)
 	if (!err) {
 		/* All that was promised is on the device, but for speculation past EOF. */
 		da_remove(ip, at, UINT64_MAX, false);
+		cow_cancel(ip, at, UINT64_MAX);
 		ip->shift = (struct fs_shift){
 			.op = op,
 			.at = at,

@@ -219,7 +219,7 @@ void fz_call_defer(struct fz_call *c)
 
 void fz_call_settle(struct fz_call *c, int ret)
 {
-	if (ret == -EAGAIN && fz_nowait(c))
+	if (ret == -EAGAIN && fz_nowait(c) && !c->no_park)
 		fz_call_defer(c);
 	else if (ret < 0)
 		fz_reply_err(c, ret);

@@ -104,6 +104,8 @@ struct fz_call {
 	int fd;
 	bool on_heap;
 	bool flushed;            /* the kernel wrote its pages of this file back already */
+	bool flushed2;           /* and those of nodeid2 */
+	bool no_park;            /* -EAGAIN is the answer */
 	bool urgent;             /* parks on the reserved workers */
 	void *msg;               /* heap copy of the message, when on_heap */
 
@@ -189,6 +191,9 @@ struct fz_file {
 	struct fs_inode *ip;       /* referenced; of a regular file: file's own */
 	uint64_t ino;
 	bool writer;
+	bool has_token;            /* constant once true; the stripe's lock */
+	uint8_t token[16];
+	_Atomic uint32_t io_flags; /* IOMAPFS_IO_* */
 };
 void fz_file_close(struct fz_file *f);
 
@@ -220,6 +225,12 @@ void fz_node_add_file(struct fz *fz, struct fz_file *f);
 void fz_node_del_file(struct fz *fz, struct fz_file *f);
 /* Pin the file against relocation through one of its handles, if it has any. */
 void fz_node_swap_pin(struct fz *fz, uint64_t nodeid);
+/*
+ * A secret name of an open handle, made when first asked for; -EIO without randomness. And the
+ * inode of the handle of that name, referenced: -ESTALE when none is open.
+ */
+int fz_file_token(struct fz *fz, struct fz_file *f, uint8_t secret[16]);
+int fz_node_by_token(struct fz *fz, uint64_t ino, const uint8_t secret[16], struct fs_inode **out);
 /* Have the kernel drop its pages of every open file; behind fz_notify_inval's queue. */
 void fz_nodes_drop_pages(struct fz *fz);
 bool fz_node_has_writers(struct fz *fz, uint64_t nodeid);
@@ -300,6 +311,18 @@ int fz_do_syncfs(struct fz_call *c);
  * fetched and the call runs again then: FZ_ASYNC, or -errno.
  */
 int fz_want_kernel_pages(struct fz_call *c);
+/* The same of c->nodeid2. */
+int fz_want_kernel_pages2(struct fz_call *c);
+
+/* ioctls through a handle (ops_remap.c): rows of the table in ops_ioctl.c. */
+int fz_ioc_fallocate(struct fz_call *c, struct fs_inode *ip);
+int fz_ioc_handle(struct fz_call *c, struct fs_inode *ip);
+int fz_ioc_clone(struct fz_call *c, struct fs_inode *ip);
+int fz_ioc_dedupe(struct fz_call *c, struct fs_inode *ip);
+int fz_ioc_ioflags(struct fz_call *c, struct fs_inode *ip);
+int fz_ioc_atomic(struct fz_call *c, struct fs_inode *ip);
+/* Result 0, then what the caller's buffer gets. */
+int fz_reply_ioctl(struct fz_call *c, const void *buf, size_t size);
 
 /* ---- Seam (seam.c) ---------------------------------------------------------------------------- */
 

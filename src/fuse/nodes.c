@@ -20,6 +20,7 @@
 #include <bsd/sys/tree.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "fuse_private.h"
 
@@ -361,6 +362,55 @@ void fz_node_swap_pin(struct fz *fz, uint64_t nodeid)
 			fs_swap_pin(f->file);
 	}
 	lk_unlock(&s->lock);
+}
+
+/* As good as a descriptor in the hands of whoever knows it. */
+int fz_file_token(struct fz *fz, struct fz_file *f, uint8_t secret[16])
+{
+	struct stripe *s = stripe_of(fz->nodes, f->ino);
+	uint8_t fresh[sizeof(f->token)];
+
+	if (getrandom(fresh, sizeof(fresh), 0) != (ssize_t)sizeof(fresh))
+		return -EIO;
+	lk_lock(&s->lock);
+	if (!f->has_token)
+		memcpy(f->token, fresh, sizeof(fresh));
+	f->has_token = true;
+	memcpy(secret, f->token, sizeof(f->token));
+	lk_unlock(&s->lock);
+	return 0;
+}
+
+/* In the same time wherever they differ. */
+static bool same_secret(const uint8_t a[16], const uint8_t b[16])
+{
+	unsigned diff = 0;
+
+	for (unsigned i = 0; i < 16; i++)
+		diff |= (unsigned)(a[i] ^ b[i]);
+	return diff == 0;
+}
+
+int fz_node_by_token(struct fz *fz, uint64_t ino, const uint8_t secret[16], struct fs_inode **out)
+{
+	struct stripe *s = stripe_of(fz->nodes, ino);
+	int ret = -ESTALE;
+	struct fz_file *f;
+	struct node *n;
+
+	lk_lock(&s->lock);
+	n = find(s, ino);
+	if (n) {
+		cds_hlist_for_each_entry_2(f, &n->files, list) {
+			if (ret == 0 || !f->has_token || !same_secret(f->token, secret))
+				continue;
+			fs_iref(f->ip);
+			*out = f->ip;
+			ret = 0;
+		}
+	}
+	lk_unlock(&s->lock);
+	return ret;
 }
 
 bool fz_node_has_writers(struct fz *fz, uint64_t nodeid)

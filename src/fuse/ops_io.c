@@ -6,24 +6,56 @@
 #include <unistd.h>
 
 #include "fuse_private.h"
+#include "iomapfs/ioctl.h"
 
 static struct fz_file *file_of(uint64_t fh)
 {
 	return (struct fz_file *)(uintptr_t)fh;
 }
 
-int fz_want_kernel_pages(struct fz_call *c)
+static int want_pages(struct fz_call *c, uint64_t nodeid, bool second)
 {
 	struct fz_call *k;
 
-	if (c->flushed || !fz_node_has_writers(c->fz, c->nodeid))
+	if ((second ? c->flushed2 : c->flushed) || !fz_node_has_writers(c->fz, nodeid))
 		return 0;
 	k = fz_call_keep(c);
 	if (!k)
 		return -ENOMEM;
-	k->flushed = true;
-	fz_notify_inval(k->fz, k->nodeid, 0, 0, k);
+	if (second)
+		k->flushed2 = true;
+	else
+		k->flushed = true;
+	fz_notify_inval(k->fz, nodeid, 0, 0, k);
 	return FZ_ASYNC;
+}
+
+int fz_want_kernel_pages(struct fz_call *c)
+{
+	return want_pages(c, c->nodeid, false);
+}
+
+int fz_want_kernel_pages2(struct fz_call *c)
+{
+	return want_pages(c, c->nodeid2, true);
+}
+
+/* What IOMAPFS_IOC_IOFLAGS asked of this handle, as far as it concerns `flags` so far. */
+static unsigned handle_flags(const struct fz_call *c, unsigned flags)
+{
+	const uint32_t io = atomic_load_explicit(&file_of(c->fh)->io_flags, memory_order_relaxed);
+
+	if (io == 0)
+		return 0;
+	if (!(flags & IOCB_DIRECT))
+		return io & IOMAPFS_IO_DONTCACHE ? IOCB_DONTCACHE : 0;
+	return (io & IOMAPFS_IO_HIPRI ? IOCB_HIPRI : 0) |
+	       ((io & IOMAPFS_IO_ATOMIC) && (flags & IOCB_WRITE) ? IOCB_ATOMIC : 0);
+}
+
+static bool no_park(const struct fz_call *c)
+{
+	return atomic_load_explicit(&file_of(c->fh)->io_flags, memory_order_relaxed) & IOMAPFS_IO_NOWAIT;
 }
 
 /*
@@ -61,7 +93,7 @@ static int do_read_direct(struct fz_call *c)
 		c->buf = fz_pages_get(c->size);
 	if (!c->buf)
 		return -ENOMEM;
-	io_prepare(c, c->buf, c->size, c->off, IOCB_DIRECT);
+	io_prepare(c, c->buf, c->size, c->off, IOCB_DIRECT | handle_flags(c, IOCB_DIRECT));
 	c->iocb.ki_complete = read_complete;
 	n = fs_read_iter(&c->ctx, &c->iocb, &c->iter);
 	if (n == -EIOCBQUEUED)
@@ -76,7 +108,7 @@ static int do_read(struct fz_call *c)
 
 	if (c->open_flags & O_DIRECT)
 		return do_read_direct(c);
-	io_prepare(c, mem, c->size, c->off, 0);
+	io_prepare(c, mem, c->size, c->off, handle_flags(c, 0));
 	n = fs_read_iter(&c->ctx, &c->iocb, &c->iter);
 	if (n < 0)
 		return (int)n;
@@ -98,6 +130,7 @@ void fz_ll_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct f
 	c.size = MIN(size, (size_t)FZ_MAX_WRITE);
 	c.off = (uint64_t)off;
 	c.open_flags = (uint32_t)fi->flags;
+	c.no_park = no_park(&c);
 	if (c.open_flags & O_DIRECT)
 		k = fz_call_keep(&c);
 	if (!k)
@@ -197,8 +230,10 @@ static int do_write(struct fz_call *c)
 		ret = kill_priv_of_stores(c, ip);
 		if (ret < 0)
 			return ret;
-	} else if (c->open_flags & O_DIRECT) {
-		flags |= IOCB_DIRECT;
+	} else {
+		if (c->open_flags & O_DIRECT)
+			flags |= IOCB_DIRECT;
+		flags |= handle_flags(c, flags);
 	}
 	if (c->xflags & FUSE_WRITE_KILL_SUIDGID)
 		c->ctx.flags |= FS_KILL_SUIDGID;
@@ -217,7 +252,7 @@ static int do_write(struct fz_call *c)
 		return (int)n;
 	n = MAX(n, 0);
 	/* What can be had without waiting went in; the rest may wait. */
-	if (fz_nowait(c) && n > 0 && (size_t)n < left) {
+	if (fz_nowait(c) && !c->no_park && n > 0 && (size_t)n < left) {
 		c->done += (size_t)n;
 		return -EAGAIN;
 	}
@@ -241,6 +276,7 @@ void fz_ll_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, o
 	c.xflags = in->write_flags;
 	c.old_mode = fs_mode(file_of(c.fh)->ip);
 	c.urgent = is_cache_write(&c);
+	c.no_park = !c.urgent && no_park(&c);
 	if ((c.open_flags & O_DIRECT) && !is_cache_write(&c))
 		k = fz_call_keep(&c);
 	if (!k)
@@ -351,6 +387,29 @@ void fz_ll_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct f
 		fz_call_run(&c);
 }
 
+static int no_extent(struct swap_info *sis, uint64_t start_page, uint64_t nr_pages, uint64_t phys_page)
+{
+	return 0;
+}
+
+/*
+ * swapon(2) only ever says that there are holes; the reason is ours to tell. It asks through a
+ * handle that is open for writing, filefrag(8) through one that is not. Once a second is enough.
+ */
+static void tell_why_no_swap(struct fz_call *c, struct fs_inode *ip)
+{
+	static _Atomic uint64_t last_ns;
+	const uint64_t now = clock_mono_ns();
+	uint64_t before = atomic_load(&last_ns), span;
+	struct swap_info sis = {.add_extent = no_extent};
+
+	if (!fz_node_has_writers(c->fz, c->nodeid) || (before && now - before < 1000000000u) ||
+	    !atomic_compare_exchange_strong(&last_ns, &before, now))
+		return;
+	if (fs_swap_map(&c->ctx, ip, &sis, &span) == -EINVAL && sis.why)
+		log_warn("inode %llu cannot be a swap file: %s", (unsigned long long)fs_ino(ip), sis.why);
+}
+
 static int do_bmap(struct fz_call *c)
 {
 	struct fuse_bmap_out out = {0};
@@ -364,6 +423,13 @@ static int do_bmap(struct fz_call *c)
 	if (ret < 0)
 		return ret;
 	ret = fs_bmap(&c->ctx, ip, c->size, c->off, &out.block);
+	if (ret == 0 && out.block == 0 && c->off * c->size < i_size_read(fs_vfs_inode(ip))) {
+		/* Asked again where it may wait: telling why does. */
+		if (fz_nowait(c) && fz_node_has_writers(c->fz, c->nodeid))
+			ret = -EAGAIN;
+		else
+			tell_why_no_swap(c, ip);
+	}
 	fs_iput(ip);
 	if (ret < 0)
 		return ret;

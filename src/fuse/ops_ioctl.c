@@ -16,9 +16,14 @@ static int reply_result(struct fz_call *c, int result, const void *buf, size_t s
 	return fz_reply_iov(c, iov, iov[1].iov_len ? 2 : 1);
 }
 
-static int reply_ioctl(struct fz_call *c, const void *buf, size_t size)
+int fz_reply_ioctl(struct fz_call *c, const void *buf, size_t size)
 {
 	return reply_result(c, 0, buf, size);
+}
+
+static struct fz_file *file_of(const struct fz_call *c)
+{
+	return (struct fz_file *)(uintptr_t)c->fh;
 }
 
 static bool is_owner(const struct fz_call *c)
@@ -52,23 +57,23 @@ static int ioc_getflags(struct fz_call *c, struct fs_inode *ip)
 		return ret;
 	if (c->cmd == FS_IOC_GETVERSION) {
 		flags = a.gen;
-		return reply_ioctl(c, &flags, sizeof(flags));
+		return fz_reply_ioctl(c, &flags, sizeof(flags));
 	}
 	if (c->cmd == FS_IOC_GETFLAGS) {
 		flags = a.flags;
-		return reply_ioctl(c, &flags, sizeof(flags));
+		return fz_reply_ioctl(c, &flags, sizeof(flags));
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(flag_map); i++)
 		if (a.flags & flag_map[i].fl)
 			fsx.fsx_xflags |= flag_map[i].xflag;
 	fsx.fsx_projid = a.projid;
-	return reply_ioctl(c, &fsx, sizeof(fsx));
+	return fz_reply_ioctl(c, &fsx, sizeof(fsx));
 }
 
 /* The flags change what the kernel may cache of the inode's attributes (ctime). */
 static int reply_flags_set(struct fz_call *c)
 {
-	return reply_ioctl(c, NULL, 0);
+	return fz_reply_ioctl(c, NULL, 0);
 }
 
 static int ioc_setflags(struct fz_call *c, struct fs_inode *ip)
@@ -145,7 +150,7 @@ static int ioc_fiemap(struct fz_call *c, struct fs_inode *ip)
 		return ret;
 	m->mapped_extents = fi.fi_extents_mapped;
 	m->extent_count = room;
-	return reply_ioctl(c, m, sizeof(*m));
+	return fz_reply_ioctl(c, m, sizeof(*m));
 }
 
 static int swapmap_extent(struct swap_info *sis, uint64_t start_page, uint64_t nr_pages, uint64_t phys_page)
@@ -176,7 +181,7 @@ static int ioc_swapmap(struct fz_call *c, struct fs_inode *ip)
 	m->nr_pages = sis.nr_pages;
 	if (ret < 0)
 		snprintf(m->why, sizeof(m->why), "%s", sis.why);
-	return reply_ioctl(c, m, sizeof(*m));
+	return fz_reply_ioctl(c, m, sizeof(*m));
 }
 
 static int ioc_trim(struct fz_call *c, struct fs_inode *ip)
@@ -196,9 +201,9 @@ static int ioc_trim(struct fz_call *c, struct fs_inode *ip)
 		return ret;
 	if (c->cmd == FITRIM) {
 		r.len = t.trimmed;
-		return reply_ioctl(c, &r, sizeof(r));
+		return fz_reply_ioctl(c, &r, sizeof(r));
 	}
-	return reply_ioctl(c, &t, sizeof(t));
+	return fz_reply_ioctl(c, &t, sizeof(t));
 }
 
 static int ioc_getlabel(struct fz_call *c, struct fs_inode *ip)
@@ -206,7 +211,7 @@ static int ioc_getlabel(struct fz_call *c, struct fs_inode *ip)
 	char label[FSLABEL_MAX] = "";
 
 	strncpy(label, fs_sb(c->fz->fs)->label, sizeof(label) - 1);
-	return reply_ioctl(c, label, sizeof(label));
+	return fz_reply_ioctl(c, label, sizeof(label));
 }
 
 static int ioc_setlabel(struct fz_call *c, struct fs_inode *ip)
@@ -216,7 +221,7 @@ static int ioc_setlabel(struct fz_call *c, struct fs_inode *ip)
 
 	memcpy(label, c->data, MIN(c->size, (size_t)FSLABEL_MAX));
 	ret = fs_tune(c->fz->fs, &(struct fs_tune_args){ .label = label });
-	return ret < 0 ? ret : reply_ioctl(c, NULL, 0);
+	return ret < 0 ? ret : fz_reply_ioctl(c, NULL, 0);
 }
 
 static int ioc_tune(struct fz_call *c, struct fs_inode *ip)
@@ -237,7 +242,7 @@ static int ioc_tune(struct fz_call *c, struct fs_inode *ip)
 		args.mmp_interval_s = &mmp;
 	mmp = t.mmp_interval_s;
 	ret = fs_tune(c->fz->fs, &args);
-	return ret < 0 ? ret : reply_ioctl(c, &t, sizeof(t));
+	return ret < 0 ? ret : fz_reply_ioctl(c, &t, sizeof(t));
 }
 
 /* ---- State ------------------------------------------------------------------------------------- */
@@ -271,7 +276,7 @@ static int ioc_stats(struct fz_call *c, struct fs_inode *ip)
 #undef COPY
 	o->nodes_known = fz_nodes_count(c->fz->nodes);
 	fz_stats_collect(c->fz, o);
-	return reply_ioctl(c, o, sizeof(*o));
+	return fz_reply_ioctl(c, o, sizeof(*o));
 }
 
 static int ioc_info(struct fz_call *c, struct fs_inode *ip)
@@ -310,7 +315,7 @@ static int ioc_info(struct fz_call *c, struct fs_inode *ip)
 	strncpy(o.label, sb->label, sizeof(o.label) - 1);
 	strncpy(o.creator, sb->creator, sizeof(o.creator) - 1);
 	strncpy(o.device, bd->name ? bd->name : "", sizeof(o.device) - 1);
-	return reply_ioctl(c, &o, sizeof(o));
+	return fz_reply_ioctl(c, &o, sizeof(o));
 }
 
 /* Options that mean something to a living file system; the rest keeps what it was. */
@@ -349,7 +354,7 @@ static int ioc_remount(struct fz_call *c, struct fs_inode *ip)
 		return -EINVAL;
 	r.error = remount(c->fz, r.options, &err);
 	memcpy(r.message, err.text, sizeof(r.message));
-	return reply_ioctl(c, &r, sizeof(r));
+	return fz_reply_ioctl(c, &r, sizeof(r));
 }
 
 static int reply_shutdown(struct fz_call *c)
@@ -358,7 +363,7 @@ static int reply_shutdown(struct fz_call *c)
 
 	memcpy(&s, c->data, sizeof(s));
 	s.error = (int32_t)c->result;
-	return reply_ioctl(c, &s, sizeof(s));
+	return fz_reply_ioctl(c, &s, sizeof(s));
 }
 
 static int ioc_shutdown(struct fz_call *c, struct fs_inode *ip)
@@ -390,6 +395,7 @@ static const struct ioc_row {
 	int (*fn)(struct fz_call *c, struct fs_inode *ip);
 	enum who who;
 	bool waits;   /* goes to a worker at once */
+	bool handle;  /* of a regular file */
 } rows[] = {
 	{FS_IOC_GETFLAGS, ioc_getflags, ANYONE, false},
 	{FS_IOC_FSGETXATTR, ioc_getflags, ANYONE, false},
@@ -408,6 +414,13 @@ static const struct ioc_row {
 	{IOMAPFS_IOC_REMOUNT, ioc_remount, OWNER, true},
 	{IOMAPFS_IOC_SHUTDOWN, ioc_shutdown, ROOT, true},
 	{IOMAPFS_IOC_SWAPMAP, ioc_swapmap, ANYONE, true},
+	/* Who may: whoever has the handle. */
+	{IOMAPFS_IOC_FALLOCATE, fz_ioc_fallocate, ANYONE, true, true},
+	{IOMAPFS_IOC_HANDLE, fz_ioc_handle, ANYONE, false, true},
+	{IOMAPFS_IOC_CLONE, fz_ioc_clone, ANYONE, true, true},
+	{IOMAPFS_IOC_DEDUPE, fz_ioc_dedupe, ANYONE, true, true},
+	{IOMAPFS_IOC_IOFLAGS, fz_ioc_ioflags, ANYONE, false, true},
+	{IOMAPFS_IOC_ATOMIC, fz_ioc_atomic, ANYONE, false},
 };
 
 static const struct ioc_row *row_of(unsigned cmd)
@@ -441,6 +454,7 @@ void fz_ll_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
 
 	fz_call_begin(&c, req, do_ioctl);
 	c.cmd = cmd;
+	c.fh = fi->fh;
 	c.data = in_buf;
 	c.size = in_bufsz;
 	c.len = out_bufsz;
@@ -450,6 +464,8 @@ void fz_ll_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
 		fz_reply_err(&c, -EPERM);
 	else if (_IOC_DIR(cmd) == (_IOC_READ | _IOC_WRITE) && in_bufsz < _IOC_SIZE(cmd))
 		fz_reply_err(&c, -EINVAL);
+	else if (row->handle && ((flags & FUSE_IOCTL_DIR) || !file_of(&c)->file))
+		fz_reply_err(&c, flags & FUSE_IOCTL_DIR ? -EISDIR : -EINVAL);
 	else if (row->waits)
 		fz_call_defer(&c);
 	else

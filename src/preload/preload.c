@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT
 /*
- * Loaded into stock programs by `iomapctl exec`: ioctls that the kernel does not pass on to a
- * FUSE daemon reach ours by another number. The kernel is always asked first, and only what it
+ * Loaded into stock programs by `iomapctl exec`: calls that the kernel does not pass on to a
+ * FUSE daemon reach ours as private ioctls. The kernel is always asked first, and only what it
  * refuses on an iomapfs is asked again: every other call and file system sees no difference,
  * and nothing has to be remembered about descriptors, which close and fork would make stale.
  *
- * No state but one pointer, no allocation, no locks: safe in threads, after fork, in handlers.
+ * No state but pointers to what is next in line, no allocation, no locks: safe in threads, after
+ * fork, in handlers.
  */
+/* Both names of fallocate are defined here; the headers would make them one. */
+#undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -49,6 +55,12 @@ static int next_ioctl(int fd, unsigned long cmd, void *arg)
 		__atomic_store_n(&next, fn, __ATOMIC_RELAXED);
 	}
 	return fn(fd, cmd, arg);
+}
+
+static int fail(int error)
+{
+	errno = error;
+	return -1;
 }
 
 /* Other FUSE daemons may give our number another meaning, so the answer is looked at as well. */
@@ -125,6 +137,151 @@ static int do_fiemap(int fd, void *arg)
 	return 0;
 }
 
+/* ---- fallocate ---------------------------------------------------------------------------- */
+
+/* A kernel that caches writes keeps its own size of a file: tell it. */
+static int settle_size(int fd, uint64_t size)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -1;
+	return (uint64_t)st.st_size == size ? 0 : ftruncate(fd, (off_t)size);
+}
+
+typedef int (*fallocate_fn)(int fd, int mode, off64_t offset, off64_t len);
+
+static int next_fallocate(int fd, int mode, off64_t offset, off64_t len)
+{
+	static fallocate_fn next;
+	fallocate_fn fn = __atomic_load_n(&next, __ATOMIC_RELAXED);
+
+	if (!fn) {
+		fn = (fallocate_fn)(uintptr_t)dlsym(RTLD_NEXT, "fallocate64");
+		if (!fn)
+			return fail(ENOSYS);
+		__atomic_store_n(&next, fn, __ATOMIC_RELAXED);
+	}
+	return fn(fd, mode, offset, len);
+}
+
+/* The modes that the kernel keeps to itself on FUSE. */
+static int do_fallocate(int fd, int mode, off64_t offset, off64_t len)
+{
+	const int before = errno;
+	struct iomapfs_ioc_falloc a = {
+		.offset = (uint64_t)offset, .length = (uint64_t)len, .mode = (uint32_t)mode,
+	};
+	int ret;
+
+	if (next_fallocate(fd, mode, offset, len) == 0)
+		return 0;
+	if (errno != EOPNOTSUPP)
+		return -1;
+	if (!is_ours(fd))
+		return fail(EOPNOTSUPP);
+	if (offset < 0 || len <= 0)
+		return fail(EINVAL);
+	ret = next_ioctl(fd, IOMAPFS_IOC_FALLOCATE, &a);
+	if (ret < 0 || settle_size(fd, a.size) < 0)
+		return -1;
+	errno = before;
+	return 0;
+}
+
+EXPORT int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	return do_fallocate(fd, mode, offset, len);
+}
+
+EXPORT int fallocate64(int fd, int mode, off64_t offset, off64_t len)
+{
+	return do_fallocate(fd, mode, offset, len);
+}
+
+/* ---- FICLONE, FICLONERANGE, FIDEDUPERANGE --------------------------------------------------- */
+
+/* Two files of one mount? Else the kernel's own words for it. */
+static int same_mount(int a, int b)
+{
+	struct stat sa, sb;
+
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev;
+}
+
+static int clone_range(int fd, int64_t source, uint64_t source_offset, uint64_t length, uint64_t offset)
+{
+	struct iomapfs_ioc_clone a = {
+		.source_offset = source_offset, .length = length, .offset = offset,
+	};
+	struct iomapfs_ioc_handle h;
+
+	if (fcntl((int)source, F_GETFD) < 0)
+		return -1;
+	if (!same_mount(fd, (int)source))
+		return fail(EXDEV);
+	memset(&h, 0, sizeof(h));
+	if (next_ioctl((int)source, IOMAPFS_IOC_HANDLE, &h) < 0)
+		return -1;
+	a.source = h.token;
+	if (next_ioctl(fd, IOMAPFS_IOC_CLONE, &a) < 0)
+		return -1;
+	return settle_size(fd, a.size);
+}
+
+/* The argument is the descriptor itself. */
+static int do_clone(int fd, void *arg)
+{
+	return clone_range(fd, (int)(intptr_t)arg, 0, 0, 0);
+}
+
+static int do_clone_range(int fd, void *arg)
+{
+	const struct file_clone_range *r = arg;
+
+	return clone_range(fd, r->src_fd, r->src_offset, r->src_length, r->dest_offset);
+}
+
+/* One target, which is answered for on its own. */
+static void dedupe_one(const struct iomapfs_token *source, int fd,
+		       const struct file_dedupe_range *r, struct file_dedupe_range_info *to)
+{
+	struct iomapfs_ioc_dedupe a = {
+		.source = *source, .source_offset = r->src_offset, .length = r->src_length,
+		.offset = to->dest_offset,
+	};
+	const int dest = (int)to->dest_fd;
+
+	to->bytes_deduped = 0;
+	if (to->reserved)
+		to->status = -EINVAL;
+	else if (fcntl(dest, F_GETFD) < 0)
+		to->status = -EBADF;
+	else if (!same_mount(fd, dest))
+		to->status = -EXDEV;
+	else if (next_ioctl(dest, IOMAPFS_IOC_DEDUPE, &a) < 0)
+		to->status = -errno;
+	else
+		to->status = a.differs ? FILE_DEDUPE_RANGE_DIFFERS : FILE_DEDUPE_RANGE_SAME;
+	if (to->status == FILE_DEDUPE_RANGE_SAME)
+		to->bytes_deduped = a.deduped;
+}
+
+static int do_dedupe(int fd, void *arg)
+{
+	struct file_dedupe_range *r = arg;
+	struct iomapfs_ioc_handle h;
+
+	if (r->reserved1 || r->reserved2)
+		return fail(EINVAL);
+	memset(&h, 0, sizeof(h));
+	if (next_ioctl(fd, IOMAPFS_IOC_HANDLE, &h) < 0)
+		return -1;
+	for (unsigned i = 0; i < r->dest_count; i++)
+		dedupe_one(&h.token, fd, r, &r->info[i]);
+	return 0;
+}
+
 /* ---- Dispatch ------------------------------------------------------------------------------ */
 
 static const struct {
@@ -132,6 +289,9 @@ static const struct {
 	int (*fn)(int fd, void *arg);
 } rows[] = {
 	{FS_IOC_FIEMAP, do_fiemap},
+	{FICLONE, do_clone},
+	{FICLONERANGE, do_clone_range},
+	{FIDEDUPERANGE, do_dedupe},
 };
 
 EXPORT int ioctl(int fd, unsigned long cmd, ...)

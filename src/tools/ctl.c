@@ -15,6 +15,7 @@ static const struct {
 	const char *name;
 	int (*fn)(const struct ctl_opts *o, const char *path);
 	const char *help;
+	bool more;  /* arguments behind the path */
 } commands[] = {
 	{"fiemap", ctl_fiemap, "FILE: where its data is"},
 	{"swapmap", ctl_swapmap, "FILE: its pages as a swap file, or why it cannot be one"},
@@ -26,12 +27,20 @@ static const struct {
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
 	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
 	{"debug", ctl_debug,
-	 "SOURCE print|set|find: metadata by its fields, see below"},
+	 "SOURCE print|set|find: metadata by its fields, see below", true},
+	{"clone", ctl_clone,
+	 "SOURCE TARGET: share its blocks [--src-offset --dst-offset --length]", true},
+	{"dedupe", ctl_dedupe,
+	 "SOURCE TARGET: share what is equal [--src-offset --dst-offset --length]", true},
+	{"collapse", ctl_collapse, "FILE OFFSET LENGTH: take a range out", true},
+	{"insert", ctl_insert, "FILE OFFSET LENGTH: put a hole in", true},
+	{"unshare", ctl_unshare, "FILE OFFSET LENGTH: blocks of its own, now", true},
+	{"write", ctl_write, "FILE OFFSET <DATA: write it [--atomic|--dontcache]", true},
 	{"wait", ctl_wait, "SOURCE: until no daemon holds it [--timeout SECONDS]"},
 };
 
 enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT, OPT_MMP,
-       OPT_FORCE, OPT_KEEP_CRC };
+       OPT_FORCE, OPT_KEEP_CRC, OPT_SRC_OFFSET, OPT_DST_OFFSET, OPT_ATOMIC, OPT_DONTCACHE };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "Print JSON", 0},
@@ -40,7 +49,11 @@ static const struct argp_option options[] = {
 	{"mmp", OPT_MMP, "SECONDS", 0,
 	 "tune: multiple-mount protection from the next mount on; 0 = off", 0},
 	{"offset", OPT_OFFSET, "BYTES", 0, "fiemap, trim: where to start", 0},
-	{"length", OPT_LENGTH, "BYTES", 0, "fiemap, trim: how much", 0},
+	{"length", OPT_LENGTH, "BYTES", 0, "fiemap, trim, clone, dedupe: how much", 0},
+	{"src-offset", OPT_SRC_OFFSET, "BYTES", 0, "clone, dedupe: where to start in the source", 0},
+	{"dst-offset", OPT_DST_OFFSET, "BYTES", 0, "clone, dedupe: where to start in the target", 0},
+	{"atomic", OPT_ATOMIC, NULL, 0, "write: all of it or nothing after a power cut (see info)", 0},
+	{"dontcache", OPT_DONTCACHE, NULL, 0, "write: keep nothing of it in the daemon's cache", 0},
 	{"minimum", OPT_MINIMUM, "BYTES", 0, "trim: leave shorter runs alone", 0},
 	{"sync", OPT_SYNC, NULL, 0, "fiemap, shutdown: write everything back first", 0},
 	{"udev", OPT_UDEV, NULL, 0, "probe: print udev properties", 0},
@@ -55,7 +68,8 @@ static const struct argp_option options[] = {
 static const char debug_help[] =
 	"\n"
 	"iomapctl exec COMMAND [ARGUMENT]...\n"
-	"  run a stock program that then sees FS_IOC_FIEMAP work: filefrag -v, xfs_io -c fiemap\n"
+	"  run a stock program that then sees FS_IOC_FIEMAP, FICLONE and all of fallocate work:\n"
+	"  filefrag -v, xfs_io -c fiemap, cp --reflink=always, fallocate -c\n"
 	"\n"
 	"iomapctl debug SOURCE print WHERE [FIELD]...\n"
 	"iomapctl debug SOURCE set WHERE FIELD=VALUE...\n"
@@ -70,6 +84,14 @@ struct command_line {
 	struct ctl_opts opts;
 	const char *command, *path;
 };
+
+static bool takes_more(const char *command)
+{
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(commands[i].name, command))
+			return commands[i].more;
+	return false;
+}
 
 static uint64_t parse_bytes(const char *arg, struct argp_state *state)
 {
@@ -116,6 +138,18 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_SYNC:
 		cl->opts.sync = true;
 		break;
+	case OPT_SRC_OFFSET:
+		cl->opts.src_offset = parse_bytes(arg, state);
+		break;
+	case OPT_DST_OFFSET:
+		cl->opts.dst_offset = parse_bytes(arg, state);
+		break;
+	case OPT_ATOMIC:
+		cl->opts.atomic = true;
+		break;
+	case OPT_DONTCACHE:
+		cl->opts.dontcache = true;
+		break;
 	case OPT_UDEV:
 		cl->opts.udev = true;
 		break;
@@ -133,7 +167,7 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 			cl->command = arg;
 		else if (!cl->path)
 			cl->path = arg;
-		else if (!strcmp(cl->command, "debug"))
+		else if (takes_more(cl->command))
 			return ARGP_ERR_UNKNOWN; /* the rest, as ARGP_KEY_ARGS */
 		else
 			argp_error(state, "too many arguments");

@@ -20,8 +20,9 @@ struct ctl_opts {
 	unsigned timeout_s;
 	const char *label, *uuid, *output;
 	uint64_t offset, length, minimum;
-	bool force, keep_crc;
-	char **args;            /* debug: what follows the path */
+	uint64_t src_offset, dst_offset;
+	bool force, keep_crc, atomic, dontcache;
+	char **args;            /* what follows the path */
 	unsigned nr_args;
 };
 
@@ -37,6 +38,12 @@ int ctl_metadump(const struct ctl_opts *o, const char *path);
 int ctl_debug(const struct ctl_opts *o, const char *path);
 /* The command and its arguments, NULL-terminated. Returns only when it could not be run. */
 int ctl_exec(char **argv);
+int ctl_clone(const struct ctl_opts *o, const char *path);
+int ctl_dedupe(const struct ctl_opts *o, const char *path);
+int ctl_collapse(const struct ctl_opts *o, const char *path);
+int ctl_insert(const struct ctl_opts *o, const char *path);
+int ctl_unshare(const struct ctl_opts *o, const char *path);
+int ctl_write(const struct ctl_opts *o, const char *path);
 int ctl_wait(const struct ctl_opts *o, const char *path);
 
 /* Print `what: reason` and return CTL_FAIL. */

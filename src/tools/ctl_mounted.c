@@ -255,9 +255,21 @@ static int show(const struct ctl_opts *o, json_t *root)
 int ctl_info(const struct ctl_opts *o, const char *path)
 {
 	struct iomapfs_ioc_info i = {0};
+	struct iomapfs_ioc_atomic l = {0};
 	int err = path_ioctl(path, IOMAPFS_IOC_INFO, &i);
+	json_t *root;
 
-	return err ? ctl_fail(path, err) : show(o, json_info(&i));
+	if (err)
+		return ctl_fail(path, err);
+	root = json_info(&i);
+	/* A daemon of before untorn writes has no answer. */
+	err = path_ioctl(path, IOMAPFS_IOC_ATOMIC, &l);
+	if (!err)
+		json_object_set_new(root, "untorn_writes",
+				    json_pack("{s:I,s:I,s:I}", "unit_min", (json_int_t)l.unit_min,
+					      "unit_max", (json_int_t)l.unit_max, "unit_max_opt",
+					      (json_int_t)l.unit_max_opt));
+	return show(o, root);
 }
 
 static const char *const op_names[IOMAPFS_NR_OPS] = {

@@ -3,6 +3,7 @@
  * The node table over a file system in memory: what the kernel knows keeps no inode in memory,
  * and yet every inode that it knows is there, with the same generation, until it forgets it.
  */
+#include <fcntl.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -388,6 +389,57 @@ START_TEST(test_threads)
 }
 END_TEST
 
+/* ---- Tokens ------------------------------------------------------------------------------ */
+
+static struct fz_file *open_file(struct fs_inode *ip, unsigned flags)
+{
+	struct fz_file *h = calloc(1, sizeof(*h));
+
+	ck_assert_ptr_nonnull(h);
+	ck_assert_int_eq(fs_open(&f.ctx, ip, flags, &h->file), 0);
+	h->ip = ip;
+	h->ino = fs_ino(ip);
+	fz_node_add_file(&fz, h);
+	return h;
+}
+
+static void close_file(struct fz_file *h)
+{
+	fz_node_del_file(&fz, h);
+	fz_file_close(h);
+}
+
+/* A token stands for one handle, and for as long as that is open; also of a file without a name. */
+START_TEST(test_tokens)
+{
+	struct fs_inode *ip = filefs_create(&f, "a"), *got;
+	struct fz_file *one = open_file(ip, O_RDONLY), *two = open_file(ip, O_RDONLY);
+	uint64_t ino = fs_ino(ip), id = fz_node_add(&fz, ip);
+	uint8_t a[16], b[16], zero[16] = { 0 };
+
+	/* Nobody asked yet: the empty one is none. */
+	ck_assert_int_eq(fz_node_by_token(&fz, ino, zero, &got), -ESTALE);
+	ck_assert_int_eq(fz_file_token(&fz, one, a), 0);
+	ck_assert_int_eq(fz_file_token(&fz, two, b), 0);
+	ck_assert_mem_ne(a, b, sizeof(a));
+	ck_assert_mem_ne(a, zero, sizeof(a));
+	ck_assert_int_eq(fz_file_token(&fz, one, b), 0);
+	ck_assert_mem_eq(a, b, sizeof(a));
+	ck_assert_int_eq(fz_node_by_token(&fz, ino, zero, &got), -ESTALE);
+	ck_assert_int_eq(fz_node_by_token(&fz, ino + 1, a, &got), -ESTALE);
+	ck_assert_int_eq(unlink_as_daemon("a"), 0);
+	ck_assert_int_eq(fz_node_by_token(&fz, ino, a, &got), 0);
+	ck_assert_ptr_eq(got, ip);
+	/* The reference outlives the handle, the token does not. */
+	close_file(one);
+	ck_assert_uint_eq(fs_ino(got), ino);
+	fs_iput(got);
+	ck_assert_int_eq(fz_node_by_token(&fz, ino, a, &got), -ESTALE);
+	close_file(two);
+	fz_node_forget(&fz, id, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fuse-nodes");
@@ -400,6 +452,7 @@ int main(void)
 	tcase_add_test(t, test_rename_over);
 	tcase_add_test(t, test_reuse_is_stale);
 	tcase_add_test(t, test_tmpfile_gets_a_name);
+	tcase_add_test(t, test_tokens);
 	tcase_add_test(t, test_threads);
 	suite_add_tcase(s, t);
 	return unit_run(s);
