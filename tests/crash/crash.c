@@ -148,18 +148,32 @@ static const char *const reuse[][2] = {
 	{ "setxattr A 60000", "sync" }, { "creat bar", "sync" },   { "hog bar", "sync" },
 	{ "removexattr A", "sync" },    { "new A/bar 30000", "sync" },
 };
+/* Blocks that have moved are written in place: on the device they must not have their old position. */
+static const char *const moved[][2] = {
+	{ "insert foo 8192+4096", "-" },   { "write foo 6000+9000", "writeback" },
+	{ "collapse foo 4096+8192", "-" }, { "direct foo 4096+8192", "-" },
+};
+static const struct {
+	const char *const (*step)[2];
+	unsigned nr;
+} directed[] = {
+	{ reuse, ARRAY_SIZE(reuse) },
+	{ moved, ARRAY_SIZE(moved) },
+};
 
-static void choose_by_hand(struct seq *s)
+static void choose_by_hand(struct seq *s, unsigned which)
 {
+	const char *const (*step)[2] = directed[which].step;
+
 	s->seed = opt->seed * 2; /* even: without discards */
-	s->nr = ARRAY_SIZE(reuse);
+	s->nr = directed[which].nr;
 	for (unsigned i = 0; i < s->nr; i++) {
 		s->step[i] = (struct step){ 0 };
 		for (unsigned k = 0; k < op_count_all; k++)
-			if (strcmp(op_table[k].text, reuse[i][0]) == 0)
+			if (strcmp(op_table[k].text, step[i][0]) == 0)
 				s->step[i].op = &op_table[k];
 		for (unsigned k = 0; k < P_NR; k++)
-			if (strcmp(persist_text[k], reuse[i][1]) == 0)
+			if (strcmp(persist_text[k], step[i][1]) == 0)
 				s->step[i].persist = (enum persist)k;
 		if (!s->step[i].op)
 			abort();
@@ -176,7 +190,7 @@ static void choose(struct seq *s, uint64_t nr)
 	uint64_t digits = nr;
 
 	if (opt->by_hand) {
-		choose_by_hand(s);
+		choose_by_hand(s, (unsigned)(nr % ARRAY_SIZE(directed)));
 		return;
 	}
 	s->seed = opt->seed + nr;
@@ -421,7 +435,7 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < o.length; i++)
 		all *= op_count * (o.every_call ? P_NR : 1u);
 	if (o.by_hand)
-		all = 1;
+		all = ARRAY_SIZE(directed);
 	if (!o.count)
 		o.count = o.length ? all - MIN(all, o.first) : 1000;
 	if (o.length)
