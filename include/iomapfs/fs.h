@@ -228,6 +228,7 @@ int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync);
 int fs_fsync_dir(struct fs_ctx *ctx, struct fs_inode *dir, bool datasync);
 /*
  * FALLOC_FL_* of <linux/falloc.h>: 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE],
+ * UNSHARE_RANGE[|KEEP_SIZE],
  * COLLAPSE_RANGE, INSERT_RANGE. Bytes; takes its locks, sleeps (-EAGAIN with FS_NOWAIT). -EINVAL:
  * len 0; collapse and insert: not whole blocks, a collapse up to EOF, an insertion at or behind it.
  * -EFBIG, -EPERM immutable, -ETXTBSY swap file, -ENOSPC, -EOPNOTSUPP another mode. Collapse and

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* fallocate: allocate, punch, zero. Whole blocks in the extent map, edges through the cache. */
+/* fallocate: allocate, punch, zero, unshare. Whole blocks in the extent map, edges through the cache. */
 #include <linux/falloc.h>
 
 #include "extent.h"
@@ -33,6 +33,20 @@ static int punch(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	if (!err && a < b)
 		err = ext_punch_range(ip, fblk_of(ip->fs, a), fblk_of(ip->fs, b));
 	return err;
+}
+
+/* Blocks of [pos, end) that others share become copies of this file's own, on the device on return. */
+static int unshare_blocks(struct fs_inode *ip, uint64_t pos, uint64_t end)
+{
+	const uint64_t bs = ip->fs->block_size;
+	int err;
+
+	if (!fs_may_share(ip))
+		return 0;
+	pos = ROUND_DOWN(pos, bs);
+	end = ROUND_UP(end, bs);
+	err = iomap_file_unshare(&ip->vfs, pos, end - pos, &fs_write_iomap_ops, &fs_iomap_write_ops);
+	return err ? err : filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, end - 1);
 }
 
 static int allocate(struct fs_inode *ip, uint64_t pos, uint64_t end, bool keep_size)
@@ -78,6 +92,8 @@ static int fallocate_locked(struct fs_ctx *ctx, struct fs_inode *ip, int mode, u
 	lk_wrlock(maplock);
 	if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
 		err = punch(ip, pos, end);
+	if (mode & FALLOC_FL_UNSHARE_RANGE)
+		err = unshare_blocks(ip, pos, end);
 	if (!err && !(mode & FALLOC_FL_PUNCH_HOLE))
 		err = allocate(ip, pos, end, mode & FALLOC_FL_KEEP_SIZE);
 	lk_rw_unlock(maplock);
@@ -98,6 +114,8 @@ int fs_fallocate(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t off
 	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
 	case FALLOC_FL_ZERO_RANGE:
 	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+	case FALLOC_FL_UNSHARE_RANGE:
+	case FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE:
 	case FALLOC_FL_COLLAPSE_RANGE:
 	case FALLOC_FL_INSERT_RANGE:
 		break;

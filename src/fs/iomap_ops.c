@@ -271,7 +271,7 @@ static int write_begin_locked(struct fs_inode *ip, uint64_t pos, uint64_t length
 	err = fs_map_at(ip, fblk_of(ip->fs, pos), nowait ? BUF_NOWAIT : 0, m);
 	if (err)
 		return err;
-	if (m->type == IOMAP_HOLE)
+	if (m->type == IOMAP_HOLE && !(flags & IOMAP_UNSHARE))
 		return promise(ip, pos, length, flags, last_try, m, want);
 	if (m->type == IOMAP_MAPPED && fs_may_share(ip))
 		err = cow_map_write(ip, pos, length, flags, last_try, m, srcmap, want);
