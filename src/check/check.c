@@ -33,6 +33,8 @@ static void chk_free(struct chk *c)
 		free(cl[i].inodes);
 	chk_vec_free(&c->clusters);
 	chk_vec_free(&c->orphans);
+	chk_vec_free(&c->refcs);
+	chk_vec_free(&c->owners);
 	chk_vec_free(&c->dir_infos);
 	chk_space_free(c);
 	chk_overlay_free(c);
@@ -49,6 +51,8 @@ static void chk_begin(struct chk *c, struct bd *bd, const struct chk_opts *opts,
 	RB_INIT(&c->space);
 	chk_vec_init(&c->clusters, sizeof(struct chk_cluster));
 	chk_vec_init(&c->orphans, sizeof(struct chk_orphan));
+	chk_vec_init(&c->refcs, sizeof(struct chk_refc));
+	chk_vec_init(&c->owners, sizeof(struct chk_edge));
 	chk_vec_init(&c->dir_infos, sizeof(struct chk_dirinfo));
 	c->dirs = &c->dir_infos;
 }

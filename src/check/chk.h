@@ -53,6 +53,9 @@
 	X(INODE_FREE_IN_MAP, 2, ERROR, "the inode is in use but marked free") \
 	X(INODE_USED_IN_MAP, 2, ERROR, "the inode is free but marked in use") \
 	X(EXTENT_SHARED, 2, ERROR, "an extent claims blocks that are in use by something else") \
+	X(EXTENT_UNWRITTEN_SHARED, 2, ERROR, "an unwritten extent claims blocks that are counted as shared") \
+	X(INODE_SHARED_FLAG, 2, ERROR, "the file shares blocks and does not say so") \
+	X(REFC_COUNT, 2, ERROR, "the count of owners is wrong") \
 	X(EXTENT_PAST_EOF, 2, ERROR, "written data lies beyond the end of the file") \
 	X(EXTENT_COUNT, 2, ERROR, "the count of extents is wrong") \
 	X(INODE_BLOCKS, 2, ERROR, "the count of blocks held is wrong") \
@@ -152,6 +155,17 @@ struct chk_orphan {
 	uint64_t kind;
 };
 
+/* Blocks and their owners: as a group counts them, or as they were found. */
+struct chk_refc {
+	uint64_t start, len;       /* fsbs */
+	uint32_t refs;
+};
+/* An extent begins (1) or ends (-1) to own blocks here. */
+struct chk_edge {
+	uint64_t at;               /* fsb */
+	int32_t step;
+};
+
 /* A growing array; n elements used. */
 struct chk_vec {
 	void *data;
@@ -182,6 +196,8 @@ struct chk {
 	bool *bad_ag;                 /* group header unusable: do not count its space */
 	struct chk_vec clusters;      /* struct chk_cluster, by first */
 	struct chk_vec orphans;       /* struct chk_orphan */
+	struct chk_vec refcs;         /* struct chk_refc, by place: what the groups count */
+	struct chk_vec owners;        /* struct chk_edge: of the blocks in refcs */
 	struct chk_vec dir_infos;     /* struct chk_dirinfo */
 	struct chk_vec *dirs;         /* of the run, also in a copy that is a trial of it */
 	uint64_t nr_files, nr_file_extents;
@@ -213,6 +229,9 @@ void chk_replay(struct chk *c);
  * and only the rest is claimed.
  */
 bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, enum chk_use *other);
+/* The same, but another claim of this use is none that counts. */
+bool chk_claim_again(struct chk *c, enum chk_use use, uint64_t start, uint64_t end,
+		     enum chk_use *other);
 bool chk_claim_mblk(struct chk *c, enum chk_use use, uint64_t mblk, enum chk_use *other);
 bool chk_claim_fsbs(struct chk *c, enum chk_use use, uint64_t start, uint64_t len,
 		    enum chk_use *other);
@@ -229,6 +248,23 @@ struct chk_range *chk_range_first(struct chk *c);
 struct chk_range *chk_range_next(struct chk *c, struct chk_range *r);
 const char *chk_use_name(enum chk_use use);
 void chk_space_free(struct chk *c);
+
+/* Put a REFC record at the end; in order once sorted. */
+void chk_refc_add(struct chk *c, const le64_t *rec, struct chk_vec *to);
+void chk_refc_sort(struct chk_vec *refcs);
+/* The first that ends behind start; NULL: none. */
+const struct chk_refc *chk_refc_after(const struct chk_vec *refcs, uint64_t start);
+/* One more owner of [start, end). */
+void chk_owner_add(struct chk *c, struct chk_vec *edges, uint64_t start, uint64_t end);
+/* All owners as runs of blocks with equally many of them, by place; sorts the edges. */
+void chk_owners_runs(struct chk *c, struct chk_vec *edges, struct chk_vec *runs);
+/*
+ * Claim the blocks of a file's extent, which may have other owners where they are counted: *counted, when
+ * some are. False: used by something else, *other, or by another file without being counted.
+ */
+bool chk_refc_claim(struct chk *c, uint64_t start, uint64_t len, bool *counted, enum chk_use *other);
+/* All owners are known: are the counts right? */
+void chk_refc_judge(struct chk *c);
 
 void chk_vec_init(struct chk_vec *v, size_t elem_bytes);
 /* A copy of *elem at the end; false without memory (c->error set). */

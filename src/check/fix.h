@@ -70,6 +70,7 @@ struct fix {
 	uint64_t lost_found;     /* inode; 0 = not needed yet */
 	size_t last_dir;         /* index in dirs, of the one asked for last */
 	bool cloning;            /* the budget is known */
+	bool counted;            /* c->refcs are the counts to be, no longer those of old */
 	uint64_t clone_budget;   /* fsbs that copies may take yet */
 	uint64_t cursor;         /* unit where the next search for a free block starts */
 };
@@ -146,6 +147,17 @@ int chk_fix_attrs_build(struct fix *f, struct fix_attrs *a);
  * for its attributes, which chk_fix_attrs goes through.
  */
 bool chk_fix_mend(struct fix *f, uint64_t ino, struct od_inode *di, bool *attrs_only);
+
+/* fix_refc.c */
+/* This group's counts cannot be read: any of its blocks may have several owners. */
+void chk_fix_refc_lost(struct fix *f, uint32_t agno);
+void chk_fix_refc_group(struct chk *c, const le64_t *rec, void *arg);
+/* Claim an extent, as one of several owners where that may be (*shares). False: it is somebody else's. */
+bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares);
+/* The inode is to say that it shares. */
+void chk_fix_refc_flag(struct fix *f, uint64_t ino);
+/* The group's records, le64 x 2 each, once every extent is claimed. */
+void chk_fix_refc_records(struct fix *f, uint32_t agno, struct chk_vec *recs);
 
 /* fix_clone.c */
 /* Is what stands between these units, where it is claimed at all, data? */

@@ -98,10 +98,11 @@ static void group_clusters(struct fix *f, uint32_t agno, void *block)
 	struct chk *c = f->c;
 	const uint64_t mblk = od_ag_start_mblk(&c->od, agno) + OD_AG_HDR_MBLK;
 	const struct od_ag *ag = block;
-	struct chk_vec recs;
-	bool sound = false;
+	bool sound = false, counts = false;
+	struct chk_vec recs, refcs;
 
 	chk_vec_init(&recs, 3 * sizeof(le64_t));
+	chk_vec_init(&refcs, sizeof(struct chk_refc));
 	if (!chk_read(c, mblk, block) && !od_verify_ag(&c->od, block, mblk, true)) {
 		sound = walk(f, agno, OD_TREE_INO, &ag->ino, on_ino, &recs);
 		walk(f, agno, OD_TREE_ORPHAN, &ag->orphan, on_orphan, &c->orphans);
@@ -109,10 +110,16 @@ static void group_clusters(struct fix *f, uint32_t agno, void *block)
 		walk(f, agno, OD_TREE_FREE_LEN, &ag->free_len, on_other, NULL);
 		walk(f, agno, OD_TREE_SLOT, &ag->slot, on_other, NULL);
 		walk(f, agno, OD_TREE_INOFREE, &ag->inofree, on_other, NULL);
+		counts = walk(f, agno, OD_TREE_REFC, &ag->refc, chk_fix_refc_group, &refcs);
 	}
 	for (size_t i = 0; i < recs.n; i++)
 		add_cluster(f, le64_get(((const le64_t *)recs.data)[3 * i]));
 	chk_vec_free(&recs);
+	for (size_t i = 0; counts && i < refcs.n; i++)
+		chk_vec_push(c, &c->refcs, (const struct chk_refc *)refcs.data + i);
+	chk_vec_free(&refcs);
+	if (!counts)
+		chk_fix_refc_lost(f, agno);
 	if (!sound)
 		scan_group(f, agno);
 }
@@ -151,6 +158,7 @@ int chk_fix_clusters(struct fix *f)
 	for (uint32_t agno = 0; block && agno < c->sb.nr_ags && !c->error; agno++)
 		group_clusters(f, agno, block);
 	free(block);
+	chk_refc_sort(&c->refcs);
 	sort_clusters(c);
 	/* The root's number stands in the superblock: its cluster is one in any case. */
 	if (!c->error && !chk_inode_get(c, c->sb.root_ino)) {

@@ -22,6 +22,7 @@ struct group {
 	struct chk_vec ino;       /* le64 x 3 */
 	struct chk_vec inofree;   /* le64 */
 	struct chk_vec orphans;   /* le64 x 2 */
+	struct chk_vec refcs;     /* le64 x 2 */
 	uint64_t free_blocks, free_slots, used, free_inodes;
 };
 
@@ -187,7 +188,8 @@ static int take_spares(struct group *g)
 		       chk_fix_tree_nodes(OD_TREE_SLOT, g->slots.n + 8 + extents - g->pos.n) +
 		       chk_fix_tree_nodes(OD_TREE_INO, g->ino.n) +
 		       chk_fix_tree_nodes(OD_TREE_INOFREE, g->inofree.n) +
-		       chk_fix_tree_nodes(OD_TREE_ORPHAN, g->orphans.n) + RESERVE_MBLKS;
+		       chk_fix_tree_nodes(OD_TREE_ORPHAN, g->orphans.n) +
+		       chk_fix_tree_nodes(OD_TREE_REFC, g->refcs.n) + RESERVE_MBLKS;
 		if (extents >= g->pos.n + want)
 			break;
 		extents = g->pos.n + want + 8;
@@ -216,6 +218,7 @@ static int build_trees(struct group *g, struct od_ag *ag)
 		{ OD_TREE_INO, &g->ino, &ag->ino },
 		{ OD_TREE_INOFREE, &g->inofree, &ag->inofree },
 		{ OD_TREE_ORPHAN, &g->orphans, &ag->orphan },
+		{ OD_TREE_REFC, &g->refcs, &ag->refc },
 		{ OD_TREE_FREE_POS, &g->pos, &ag->free_pos },
 		{ OD_TREE_FREE_LEN, &g->len, &ag->free_len },
 		{ OD_TREE_SLOT, &g->slots, &ag->slot },
@@ -269,6 +272,7 @@ static void group_init(struct group *g, struct fix *f, uint32_t agno)
 	chk_vec_init(&g->ino, 3 * sizeof(le64_t));
 	chk_vec_init(&g->inofree, sizeof(le64_t));
 	chk_vec_init(&g->orphans, 2 * sizeof(le64_t));
+	chk_vec_init(&g->refcs, 2 * sizeof(le64_t));
 }
 
 static void group_free(struct group *g)
@@ -280,6 +284,7 @@ static void group_free(struct group *g)
 	chk_vec_free(&g->ino);
 	chk_vec_free(&g->inofree);
 	chk_vec_free(&g->orphans);
+	chk_vec_free(&g->refcs);
 }
 
 static int fix_group(struct fix *f, uint32_t agno, void *header)
@@ -289,6 +294,7 @@ static int fix_group(struct fix *f, uint32_t agno, void *header)
 
 	group_init(&g, f, agno);
 	gather_inodes(&g);
+	chk_fix_refc_records(f, agno, &g.refcs);
 	err = take_spares(&g);
 	if (!err)
 		err = fill_header(&g, header);

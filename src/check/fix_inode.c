@@ -156,8 +156,8 @@ static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool tru
 	const uint64_t eof = DIV_ROUND_UP(le64_get(di->size), 1ull << od->block_shift);
 	struct od_extent_rec *x = recs->data;
 	uint64_t next = 0, blocks = 0;
+	bool shares = false;
 	size_t kept = 0;
-	enum chk_use other;
 
 	if (recs->n)
 		qsort(x, recs->n, sizeof(*x), extent_order);
@@ -168,9 +168,7 @@ static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool tru
 
 		if (at < next || !od_fsb_range_ok(od, start, len) || (at >= eof && !truncating && !unwritten))
 			continue;
-		if (chk_is_clear(f->c, start << shift, (start + len) << shift)) {
-			chk_claim_fsbs(f->c, CHK_DATA, start, len, &other);
-		} else {
+		if (!chk_fix_refc_claim(f, start, len, unwritten, &shares)) {
 			/* Of unwritten blocks nothing is to be saved. */
 			if (unwritten || !chk_fix_clonable(f, start << shift, (start + len) << shift))
 				continue;
@@ -182,6 +180,8 @@ static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool tru
 		x[kept++] = x[i];
 	}
 	recs->n = kept;
+	if (shares && !(le16_get(di->data_flags) & OD_DATAF_SHARED))
+		chk_fix_refc_flag(f, file->ino);
 	return blocks;
 }
 

@@ -138,6 +138,20 @@ static void on_orphan(struct chk *c, const le64_t *rec, void *arg)
 	chk_vec_push(c, &c->orphans, &o);
 }
 
+static void on_refc(struct chk *c, const le64_t *rec, void *arg)
+{
+	const struct chk_vec *v = &c->refcs;
+	const struct chk_refc *prev = v->n ? (const struct chk_refc *)v->data + v->n - 1 : NULL;
+
+	(void)arg;
+	if (prev && prev->start + prev->len > le64_get(rec[0])) {
+		chk_raise(c, CHK_P_TREE_RECORDS_CROSS, "shared extent at block %llu",
+			  (unsigned long long)le64_get(rec[0]));
+		return;
+	}
+	chk_refc_add(c, rec, &c->refcs);
+}
+
 static void walk(struct chk *c, struct group *g, unsigned type, const struct od_root *root,
 		 chk_rec_fn fn)
 {
@@ -228,6 +242,7 @@ static void check_group(struct chk *c, uint32_t agno, void *block)
 		      c->clusters.n - g.first_cluster, sizeof(struct chk_cluster), cluster_order);
 	walk(c, &g, OD_TREE_INOFREE, &ag->inofree, on_inofree);
 	walk(c, &g, OD_TREE_ORPHAN, &ag->orphan, on_orphan);
+	walk(c, &g, OD_TREE_REFC, &ag->refc, on_refc);
 	check_missing(c, &g);
 	check_count(c, CHK_P_AG_FREE_BLOCKS, le64_get(ag->free_blocks), g.free_blocks);
 	check_count(c, CHK_P_AG_FREE_SLOTS, le64_get(ag->free_slots), g.free_slots);

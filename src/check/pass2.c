@@ -10,6 +10,7 @@
 struct extents {
 	uint64_t eof_block;  /* first block wholly beyond the end of the file */
 	bool past_eof_ok;
+	bool shares;         /* some of its blocks are counted */
 	uint64_t next;       /* first file block that the next extent may cover */
 	uint64_t nr, blocks;
 };
@@ -21,14 +22,19 @@ static void on_extent(struct chk *c, const le64_t *rec, void *arg)
 	const uint64_t file_block = le64_get(rec[0]);
 	const unsigned long long at = file_block;
 	enum chk_use other;
+	bool counted;
 
 	memcpy(&val, rec + 1, sizeof(val));
 	if (file_block < x->next)
 		chk_raise(c, CHK_P_TREE_RECORDS_CROSS, "extent at file block %llu", at);
-	if (!chk_claim_fsbs(c, CHK_DATA, le64_get(val.start), le32_get(val.len), &other))
+	if (!chk_refc_claim(c, le64_get(val.start), le32_get(val.len), &counted, &other))
 		chk_raise(c, CHK_P_EXTENT_SHARED, "file block %llu, %u blocks at %llu, used by %s", at,
 			  le32_get(val.len), (unsigned long long)le64_get(val.start),
 			  chk_use_name(other));
+	if (counted && (le32_get(val.flags) & OD_EXTENT_UNWRITTEN))
+		chk_raise(c, CHK_P_EXTENT_UNWRITTEN_SHARED, "file block %llu, %u blocks at %llu", at,
+			  le32_get(val.len), (unsigned long long)le64_get(val.start));
+	x->shares |= counted;
 	if (file_block >= x->eof_block && !x->past_eof_ok &&
 	    !(le32_get(val.flags) & OD_EXTENT_UNWRITTEN))
 		chk_raise(c, CHK_P_EXTENT_PAST_EOF, "file block %llu, the file has %llu", at,
@@ -75,6 +81,8 @@ static void check_file(struct chk *c, uint64_t ino, const struct od_inode *di,
 	if (le64_get(di->nr_extents) != x.nr)
 		chk_raise(c, CHK_P_EXTENT_COUNT, "%llu in the inode, %llu found",
 			  (unsigned long long)le64_get(di->nr_extents), (unsigned long long)x.nr);
+	if (x.shares && !(le16_get(di->data_flags) & OD_DATAF_SHARED))
+		chk_raise(c, CHK_P_INODE_SHARED_FLAG, "%s", "");
 	*data_fsbs += x.blocks;
 	if (x.nr) {
 		c->nr_files++;
@@ -189,4 +197,6 @@ void chk_pass2(struct chk *c)
 		chk_progress(c, i + 1, c->clusters.n);
 	}
 	free(block);
+	if (!c->error)
+		chk_refc_judge(c);
 }

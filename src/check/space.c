@@ -72,7 +72,9 @@ static void range_insert(struct chk *c, enum chk_use use, uint64_t start, uint64
 	RB_INSERT(chk_space, &c->space, r);
 }
 
-bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, enum chk_use *other)
+/* again: claims of the same use are no conflict. */
+static bool claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, bool again,
+		  enum chk_use *other)
 {
 	bool clear = true;
 
@@ -89,12 +91,25 @@ bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, en
 		if (start == end)
 			break;
 		/* r covers start: skip what it holds, it keeps its use. */
-		if (clear)
-			*other = r_use;
-		clear = false;
-		start = r_end;
+		if (!again || r_use != use) {
+			if (clear)
+				*other = r_use;
+			clear = false;
+		}
+		start = MIN(r_end, end);
 	}
 	return clear;
+}
+
+bool chk_claim(struct chk *c, enum chk_use use, uint64_t start, uint64_t end, enum chk_use *other)
+{
+	return claim(c, use, start, end, false, other);
+}
+
+bool chk_claim_again(struct chk *c, enum chk_use use, uint64_t start, uint64_t end,
+		     enum chk_use *other)
+{
+	return claim(c, use, start, end, true, other);
 }
 
 bool chk_is_clear(struct chk *c, uint64_t start, uint64_t end)

@@ -487,6 +487,30 @@ FAULT(acl_bad)
 	fix_inodes(im);
 }
 
+/* Blocks and owners of the only shared extent. */
+static void set_refc(struct image *im, uint32_t len, uint32_t refs)
+{
+	SET64(image_recs(im, im->refc_node)[1], len | (uint64_t)refs << 32);
+	image_fix(im, im->refc_node);
+}
+FAULT(refc_high) { set_refc(im, 1, 3); }
+FAULT(refc_long) { set_refc(im, 2, 2); }
+FAULT(refc_elsewhere)
+{
+	SET64(image_recs(im, im->refc_node)[0], im->data + 6);
+	image_fix(im, im->refc_node);
+}
+FAULT(refc_gone) { SET64(image_ag(im, 0)->refc.mblk, 0); fix_ag(im); }
+FAULT(refc_crc) { ((uint8_t *)image_block(im, im->refc_node))[200] ^= 1; }
+FAULT(shared_flag) { image_inode(im, im->file_tree)->data_flags = le16_make(0); fix_inodes(im); }
+FAULT(shared_unwritten)
+{
+	le64_t *rec = (le64_t *)(void *)image_inode(im, im->orphan)->area + 3;
+
+	SET64(rec[2], le64_get(rec[2]) | (uint64_t)OD_EXTENT_UNWRITTEN << 32);
+	fix_inodes(im);
+}
+
 const struct fault image_faults[] = {
 	{ primary_crc, "SB-PRIMARY" },
 	{ copy_crc, "SB-COPY" },
@@ -562,6 +586,14 @@ const struct fault image_faults[] = {
 	{ free_cross, "TREE-RECORDS-CROSS" },
 	{ extent_cross, "TREE-RECORDS-CROSS" },
 	{ acl_bad, "XATTR-ACL" },
+	{ refc_high, "REFC-COUNT" },
+	{ refc_long, "REFC-COUNT" },
+	{ refc_elsewhere, "EXTENT-SHARED" },
+	{ refc_elsewhere, "REFC-COUNT" },
+	{ refc_gone, "EXTENT-SHARED" },
+	{ refc_crc, "TREE-NODE" },
+	{ shared_flag, "INODE-SHARED-FLAG" },
+	{ shared_unwritten, "EXTENT-UNWRITTEN-SHARED" },
 };
 const unsigned image_nr_faults = ARRAY_SIZE(image_faults);
 

@@ -286,11 +286,27 @@ static void make_dirs(struct image *im)
 	set64(&di->nr_blocks, 8);
 }
 
+/* The first block of file_tree has two owners. */
+static void make_refc(struct image *im, struct od_ag *ag)
+{
+	struct od_hdr *h;
+
+	im->refc_node = take(im, OD_MAGIC_BTREE, 0);
+	h = image_block(im, im->refc_node);
+	h->type = le16_make(OD_TREE_REFC);
+	h->nrecs = le16_make(1);
+	set64(&image_recs(im, im->refc_node)[0], im->data + 5);
+	set64(&image_recs(im, im->refc_node)[1], 1 | 2ull << 32);
+	image_fix(im, im->refc_node);
+	set64(&ag->refc.mblk, im->refc_node);
+}
+
 /* What is left of the chunk: the orphan list's node, and free slots or reserve. */
 static void finish(struct image *im)
 {
 	struct od_ag *ag = image_ag(im, 0);
 	const uint64_t data_mblk = im->data << im->c.block_shift >> OD_MBLK_SHIFT;
+	struct od_inode *di;
 	struct od_hdr *h;
 	uint32_t n = le32_get(ag->nr_reserve);
 
@@ -302,14 +318,19 @@ static void finish(struct image *im)
 	set64(&image_recs(im, im->orphan_node)[1], OD_ORPHAN_UNLINKED);
 	image_fix(im, im->orphan_node);
 	set64(&ag->orphan.mblk, im->orphan_node);
+	make_refc(im, ag);
 	while (im->next_meta < data_mblk)
 		set64(&ag->reserve[n++], im->next_meta++);
 	ag->nr_reserve = le32_make(n);
-	/* Data that no file took: one more extent of the orphan. */
-	put_extent((le64_t *)(void *)image_inode(im, im->orphan)->area, 0, im->data + 10, 6, 0);
-	image_inode(im, im->orphan)->data_len = le16_make(sizeof(struct od_extent_rec));
-	set64(&image_inode(im, im->orphan)->nr_extents, 1);
-	set64(&image_inode(im, im->orphan)->nr_blocks, 6ull << im->c.block_shift >> 9);
+	/* Data that no file took: one more extent of the orphan. And a block that is file_tree's as well. */
+	di = image_inode(im, im->orphan);
+	put_extent((le64_t *)(void *)di->area, 0, im->data + 10, 6, 0);
+	put_extent((le64_t *)(void *)di->area + 3, 10, im->data + 5, 1, 0);
+	di->data_len = le16_make(2 * sizeof(struct od_extent_rec));
+	di->data_flags = le16_make(OD_DATAF_SHARED);
+	set64(&di->nr_extents, 2);
+	set64(&di->nr_blocks, 7ull << im->c.block_shift >> 9);
+	image_inode(im, im->file_tree)->data_flags = le16_make(OD_DATAF_SHARED);
 	image_fix(im, od_ino_mblk(im->sb.root_ino));
 	image_fix(im, OD_AG_HDR_MBLK);
 }

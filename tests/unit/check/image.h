@@ -20,10 +20,10 @@ struct image {
 	uint64_t file_inline; /* "inline" */
 	uint64_t link_blob;   /* "link": target in a blob of two blocks */
 	uint64_t dir;         /* "dir": two blocks, hash tree; names "one" and "two" of file_list */
-	uint64_t orphan;      /* no name, on the orphan list */
+	uint64_t orphan;      /* no name, on the orphan list; shares a block with file_tree */
 	/* Metadata blocks. */
 	uint64_t root_block, dir_block[2], map_node, hash_node, extent_node, link_blocks[2];
-	uint64_t attr_blob, orphan_node;
+	uint64_t attr_blob, orphan_node, refc_node;
 	uint64_t data;        /* fsb: 16 blocks of data from here */
 	/* While it is built. */
 	uint64_t next_meta;
