@@ -114,6 +114,11 @@ void folio_start_writeback(struct folio *f);
 /* Any thread; must not sleep. Wakes waiters; drops a DROPBEHIND folio if clean and unused. */
 void folio_end_writeback(struct folio *f);
 void folio_wait_writeback(struct folio *f);
+/*
+ * After a DONTCACHE read: drop a DROPBEHIND folio that is clean and not locked. Others that hold it by
+ * reference go on with a folio of no mapping. The caller holds a reference and not the lock; does not sleep.
+ */
+void folio_end_dropbehind(struct folio *f);
 
 /* ---- Mapping -------------------------------------------------------------------- */
 

@@ -300,6 +300,7 @@ int iomap_get_folio(struct iomap_iter *iter, uint64_t pos, size_t len, struct fo
  * Read through the cache from iocb->ki_pos, clamped at i_size; takes invalidate_lock
  * shared where it must fill. Kernel counterpart: filemap_read over iomap_readahead.
  * IOCB_NOWAIT: only what is cached, -EAGAIN if the first byte is not.
+ * IOCB_DONTCACHE: folios that it made are dropped once copied, unless others used them meanwhile.
  * Caller holds i_rwsem shared or nothing. Returns bytes; moves ki_pos.
  */
 int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to, const struct iomap_ops *ops);
@@ -310,7 +311,8 @@ void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const stru
 
 /*
  * i_rwsem exclusive. Returns bytes written or the error if none; moves ki_pos; no O_SYNC work.
- * IOCB_ATOMIC: -EOPNOTSUPP, memory is written back in any pieces.
+ * IOCB_ATOMIC: -EOPNOTSUPP, memory is written back in any pieces. IOCB_DONTCACHE: folios that it made are
+ * dropped at the end of their writeback, unless others used them meanwhile; the caller starts that writeback.
  */
 int64_t iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
 				  const struct iomap_ops *ops, const struct iomap_write_ops *wops,

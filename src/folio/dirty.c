@@ -83,17 +83,23 @@ void folio_start_writeback(struct folio *f)
 	lk_unlock(&m->tree_lock);
 }
 
+void folio_end_dropbehind(struct folio *f)
+{
+	/* Who holds the lock uses the folio; it then ages like any other. */
+	if (!folio_test(f, FOLIO_DROPBEHIND) || !folio_trylock(f))
+		return;
+	/* A reference is no use: those who wait for writeback hold one. A lookup is, and took the flag. */
+	if (folio_test(f, FOLIO_DROPBEHIND))
+		folio_evict_clean(f);
+	folio_unlock(f);
+}
+
 void folio_after_write(struct folio *f)
 {
 	if (atomic_load(&f->flags) & (FOLIO_BIT(FOLIO_DIRTY) | FOLIO_BIT(FOLIO_WRITEBACK)))
 		return;
 	folio_lru_add(f);
-	/* Who holds the lock uses the folio; it then ages like any other. */
-	if (!folio_test(f, FOLIO_DROPBEHIND) || !folio_trylock(f))
-		return;
-	if (folio_test(f, FOLIO_DROPBEHIND))
-		folio_try_evict(f);
-	folio_unlock(f);
+	folio_end_dropbehind(f);
 }
 
 /*

@@ -286,6 +286,10 @@ int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *f
 		return err;
 	ret = iocb->ki_flags & IOCB_DIRECT ? write_direct(&w) : write_buffered(&w);
 	fs_end_change(ip->fs);
+	/* What is not to stay in memory is on its way at once; fsync tells of its errors. */
+	if (ret > 0 && w.cached && !w.nowait && (iocb->ki_flags & IOCB_DONTCACHE))
+		(void)filemap_fdatawrite_range(&ip->vfs.i_mapping, iocb->ki_pos - (uint64_t)ret,
+					       iocb->ki_pos - 1, WB_SYNC_NONE);
 	if (ret > 0 && w.cached && (iocb->ki_flags & IOCB_DSYNC)) {
 		err = fs_sync_range(ip, iocb->ki_pos - (uint64_t)ret, iocb->ki_pos - 1,
 				    !(iocb->ki_flags & IOCB_SYNC));

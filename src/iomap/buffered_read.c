@@ -391,7 +391,7 @@ int iomap_read_folio(struct inode *inode, struct folio *f, const struct iomap_op
  * past them and past what needs nothing. Never sleeps on a folio: the caller holds the
  * locks of earlier ones. 0 with *pos unmoved: no memory without sleeping.
  */
-static unsigned collect_folios(struct inode *inode, uint64_t *pos, uint64_t end,
+static unsigned collect_folios(struct inode *inode, uint64_t *pos, uint64_t end, unsigned fgp,
 			       struct folio **folios)
 {
 	struct address_space *m = &inode->i_mapping;
@@ -401,10 +401,10 @@ static unsigned collect_folios(struct inode *inode, uint64_t *pos, uint64_t end,
 		struct folio *f;
 		bool busy, skip;
 
-		busy = filemap_get_folio(m, *pos, end - *pos, FGP_LOCK | FGP_CREAT | FGP_NOWAIT,
-					 &f) != 0;
+		busy = filemap_get_folio(m, *pos, end - *pos,
+					 FGP_LOCK | FGP_CREAT | FGP_NOWAIT | fgp, &f) != 0;
 		/* Somebody else has it locked, probably to read it: look past it. */
-		if (busy && filemap_get_folio(m, *pos, 0, 0, &f))
+		if (busy && filemap_get_folio(m, *pos, 0, FGP_DONTCACHE, &f))
 			break;
 		skip = busy || folio_test_uptodate(f);
 		if (skip && nr) {
@@ -425,15 +425,15 @@ static unsigned collect_folios(struct inode *inode, uint64_t *pos, uint64_t end,
 	return nr;
 }
 
-/* invalidate_lock held shared. */
-static void start_reads(struct inode *inode, uint64_t pos, uint64_t end,
+/* invalidate_lock held shared. fgp: FGP_DONTCACHE or 0. */
+static void start_reads(struct inode *inode, uint64_t pos, uint64_t end, unsigned fgp,
 			const struct iomap_ops *ops)
 {
 	struct folio *folios[READ_BATCH];
 
 	while (pos < end) {
 		uint64_t before = pos;
-		unsigned nr = collect_folios(inode, &pos, end, folios);
+		unsigned nr = collect_folios(inode, &pos, end, fgp, folios);
 
 		if (!nr && pos == before)
 			return;
@@ -446,19 +446,25 @@ static void start_reads(struct inode *inode, uint64_t pos, uint64_t end,
 	}
 }
 
-void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops)
+static void readahead(struct inode *inode, uint64_t pos, uint64_t len, unsigned fgp,
+		      const struct iomap_ops *ops)
 {
 	uint64_t isize = i_size_read(inode);
 
 	if (pos >= isize || !len)
 		return;
 	lk_rdlock(&inode->i_mapping.invalidate_lock);
-	start_reads(inode, pos, pos + MIN(len, isize - pos), ops);
+	start_reads(inode, pos, pos + MIN(len, isize - pos), fgp, ops);
 	lk_rw_unlock(&inode->i_mapping.invalidate_lock);
 }
 
+void iomap_readahead(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops)
+{
+	readahead(inode, pos, len, 0, ops);
+}
+
 /* A reader that goes on where the last one stopped finds half a window already there. */
-static void readahead_sequential(struct inode *inode, uint64_t pos, uint64_t end,
+static void readahead_sequential(struct inode *inode, uint64_t pos, uint64_t end, unsigned fgp,
 				 const struct iomap_ops *ops)
 {
 	uint64_t ra_end = atomic_load(&inode->i_ra_end);
@@ -472,7 +478,7 @@ static void readahead_sequential(struct inode *inode, uint64_t pos, uint64_t end
 	if (ra_end - end >= READAHEAD_BYTES / 2)
 		return;
 	atomic_store(&inode->i_ra_end, end + READAHEAD_BYTES);
-	iomap_readahead(inode, ra_end, end + READAHEAD_BYTES - ra_end, ops);
+	readahead(inode, ra_end, end + READAHEAD_BYTES - ra_end, fgp, ops);
 }
 
 /* ---- The reader -------------------------------------------------------------------------------------- */
@@ -495,7 +501,7 @@ static size_t readable_bytes(struct inode *inode, struct folio *f, uint64_t pos,
 }
 
 /* Fill the folio that is at pos by now, sleeping for it and for memory. */
-static int read_folio_at(struct inode *inode, uint64_t pos, size_t want,
+static int read_folio_at(struct inode *inode, uint64_t pos, size_t want, unsigned fgp,
 			 const struct iomap_ops *ops, struct folio **out, size_t *avail)
 {
 	struct address_space *m = &inode->i_mapping;
@@ -503,7 +509,7 @@ static int read_folio_at(struct inode *inode, uint64_t pos, size_t want,
 	int err;
 
 	lk_rdlock(&m->invalidate_lock);
-	err = filemap_get_folio(m, pos, want, FGP_LOCK | FGP_CREAT | FGP_ACCESSED, &f);
+	err = filemap_get_folio(m, pos, want, FGP_LOCK | FGP_CREAT | fgp, &f);
 	if (err)
 		goto out_unlock;
 	err = iomap_read_folio(inode, f, ops);
@@ -520,16 +526,19 @@ out_unlock:
 }
 
 /* A referenced folio with *avail > 0 readable bytes from pos; 1: the file ends before pos by now. */
-static int get_readable(struct inode *inode, uint64_t pos, size_t want, bool nowait,
+static int get_readable(struct inode *inode, uint64_t pos, size_t want, unsigned iocb_flags,
 			const struct iomap_ops *ops, struct folio **out, size_t *avail)
 {
 	struct address_space *m = &inode->i_mapping;
+	const bool nowait = iocb_flags & IOCB_NOWAIT;
+	/* What is not to stay is not used either. */
+	const unsigned fgp = iocb_flags & IOCB_DONTCACHE ? FGP_DONTCACHE : FGP_ACCESSED;
 	bool started = false;
 
 	*out = NULL;
 	for (;;) {
 		struct folio *f;
-		int err = filemap_get_folio(m, pos, 0, FGP_ACCESSED, &f);
+		int err = filemap_get_folio(m, pos, 0, fgp, &f);
 
 		if (!err) {
 			*avail = readable_bytes(inode, f, pos, want);
@@ -546,7 +555,7 @@ static int get_readable(struct inode *inode, uint64_t pos, size_t want, bool now
 		if (nowait)
 			return -EAGAIN;
 		if (!started) {
-			iomap_readahead(inode, pos, want, ops);
+			readahead(inode, pos, want, fgp & FGP_DONTCACHE, ops);
 			started = true;
 			continue;
 		}
@@ -554,7 +563,7 @@ static int get_readable(struct inode *inode, uint64_t pos, size_t want, bool now
 		 * It was started and waited for: what is still missing failed, was
 		 * truncated meanwhile or found no memory. Now with an answer.
 		 */
-		err = read_folio_at(inode, pos, want, ops, out, avail);
+		err = read_folio_at(inode, pos, want, fgp, ops, out, avail);
 		if (err || *out)
 			return err;
 		if (pos >= i_size_read(inode))
@@ -566,7 +575,8 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 				 const struct iomap_ops *ops)
 {
 	struct inode *inode = iocb->ki_inode;
-	bool nowait = iocb->ki_flags & IOCB_NOWAIT;
+	const bool nowait = iocb->ki_flags & IOCB_NOWAIT;
+	const unsigned fgp = iocb->ki_flags & IOCB_DONTCACHE ? FGP_DONTCACHE : 0;
 	uint64_t start = iocb->ki_pos, pos = start, isize = i_size_read(inode);
 	int err = 0;
 
@@ -576,14 +586,14 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 		uint64_t end = pos + MIN(to->count, isize - pos);
 
 		if (!filemap_range_has_page(&inode->i_mapping, pos, end - 1))
-			iomap_readahead(inode, pos, end - pos, ops);
-		readahead_sequential(inode, pos, end, ops);
+			readahead(inode, pos, end - pos, fgp, ops);
+		readahead_sequential(inode, pos, end, fgp, ops);
 	}
 	while (to->count && pos < isize) {
 		size_t want = MIN(to->count, isize - pos), avail;
 		struct folio *f;
 
-		err = get_readable(inode, pos, want, nowait, ops, &f, &avail);
+		err = get_readable(inode, pos, want, iocb->ki_flags, ops, &f, &avail);
 		if (err)
 			break;
 		HOOK("iomap:read_copy", f);
@@ -592,6 +602,8 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 		if (pos < isize)
 			pos += iov_iter_copy_to(to, (char *)f->data + offset_in_folio(f, pos),
 						MIN(avail, isize - pos));
+		if (fgp)
+			folio_end_dropbehind(f);
 		folio_put(f);
 	}
 	/* One that found nothing says nothing: its repetition would look like the next in order. */

@@ -316,7 +316,8 @@ void pagecache_isize_extended(struct inode *inode, uint64_t from, uint64_t to)
 
 	if (from >= to)
 		return;
-	if (filemap_get_folio(&inode->i_mapping, from, 0, FGP_LOCK, &f))
+	/* Not a use that would keep a DONTCACHE folio. */
+	if (filemap_get_folio(&inode->i_mapping, from, 0, FGP_LOCK | FGP_DONTCACHE, &f))
 		return;
 	/*
 	 * A clean folio equals the disk, whose bytes behind EOF are zero since every

@@ -286,6 +286,68 @@ START_TEST(release_spares_dirty_blocks)
 }
 END_TEST
 
+/* ---- Not to be cached ----------------------------------------------------------------------- */
+
+static bool cached(uint64_t pos, uint64_t len)
+{
+	return filemap_range_has_page(&t->inode.i_mapping, pos, pos + len - 1);
+}
+
+/* Gone with its writeback; what was there before, or was used meanwhile, stays. */
+START_TEST(dontcache_write)
+{
+	toy_set_blocks(t, 0, 64, IOMAP_MAPPED, 1);
+	i_size_write(&t->inode, 256 * KIB);
+	expect_fill(128 * KIB, 1, 4096);
+	ck_assert_int_eq(toy_write(t, 0, ref, 64 * KIB, IOCB_DONTCACHE), 64 * KIB);
+	ck_assert_int_eq(toy_write(t, 64 * KIB, ref, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert_int_eq(toy_write(t, 128 * KIB, ref, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert(cached(0, 4096) && cached(64 * KIB, 4096));
+	expect(64 * KIB, ref, 4096);
+	ck_assert_int_eq(toy_sync(t), 0);
+	ck_assert(!cached(0, 64 * KIB));
+	ck_assert(cached(64 * KIB, 4096));
+	ck_assert(cached(128 * KIB, 4096));
+	/* Written in the way of others: ioends of the two kinds are kept apart. */
+	toy_log_reset(t);
+	ck_assert_int_eq(toy_write(t, 0, ref, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert_int_eq(toy_write(t, 4096, ref, 4096, 0), 4096);
+	ck_assert_int_eq(toy_sync(t), 0);
+	ck_assert_uint_eq(t->nr_writes, 2);
+	ck_assert(!cached(0, 4096) && cached(4096, 4096));
+	expect(0, ref, 4096);
+}
+END_TEST
+
+START_TEST(dontcache_read)
+{
+	toy_set_blocks(t, 0, 256, IOMAP_MAPPED, 7);
+	i_size_write(&t->inode, MIB);
+	expect_fill(64 * KIB, 7, 4096);
+	ck_assert_int_eq(toy_read(t, 0, buf, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert_uint_eq(buf[100], 7);
+	ck_assert(!cached(0, 4096));
+	/* A folio that was there stays, whoever reads it how. */
+	ck_assert_int_eq(toy_read(t, 64 * KIB, buf, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert(cached(64 * KIB, 4096));
+	/* In order: what was read ahead waits for its reader, and goes with it. */
+	ck_assert_int_eq(toy_drop_cache(t), 0);
+	toy_log_reset(t);
+	for (uint64_t pos = 0; pos < MIB; pos += 128 * KIB)
+		ck_assert_int_eq(toy_read(t, pos, buf, 128 * KIB, IOCB_DONTCACHE), 128 * KIB);
+	ck_assert(!cached(0, MIB));
+	ck_assert_uint_le(t->nr_reads, 8);
+	/* Dirty data is somebody's. */
+	ck_assert_int_eq(toy_write(t, 0, ref, 4096, 0), 4096);
+	ck_assert_int_eq(toy_read(t, 0, buf, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert(cached(0, 4096));
+	ck_assert_int_eq(toy_write(t, 4096, ref, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert_int_eq(toy_read(t, 4096, buf, 4096, IOCB_DONTCACHE), 4096);
+	ck_assert(cached(4096, 4096));
+	ck_assert_mem_eq(buf, ref, 4096);
+}
+END_TEST
+
 /* ---- Zeroing -------------------------------------------------------------------------- */
 
 START_TEST(zero_dirty_over_unwritten)
@@ -504,6 +566,8 @@ int main(void)
 	tcase_add_test(tc, release_spares_dirty_blocks);
 	tcase_add_test(tc, op_flags);
 	tcase_add_test(tc, size_changed_flag);
+	tcase_add_test(tc, dontcache_write);
+	tcase_add_test(tc, dontcache_read);
 	tcase_add_test(tc, zero_dirty_over_unwritten);
 	tcase_add_test(tc, zero_skips_what_is_zero);
 	tcase_add_test(tc, truncate_down_and_up);
