@@ -29,6 +29,18 @@ static void check(struct worker *w, unsigned file, int64_t n)
 			w->bad++;
 }
 
+/* Whole blocks of the largest size, out or in; where the file is too short for that, no matter. */
+static void shift(struct worker *w, struct fs_inode *ip, uint64_t pos)
+{
+	const bool in = filefs_size(w->f, ip) < SPAN && rng_below(&w->rng, 2);
+	const uint64_t len = (1 + rng_below(&w->rng, 3)) << 16;
+	int err;
+
+	err = fs_fallocate(&w->f->ctx, ip, in ? FALLOC_FL_INSERT_RANGE : FALLOC_FL_COLLAPSE_RANGE,
+			   ROUND_DOWN(pos, 1u << 16), len);
+	w->bad += err != 0 && err != -EINVAL;
+}
+
 static void one_op(struct worker *w)
 {
 	unsigned file = (unsigned)rng_below(&w->rng, NR_FILES);
@@ -37,7 +49,10 @@ static void one_op(struct worker *w)
 	size_t len = 1 + rng_below(&w->rng, 30000);
 	unsigned dio = rng_below(&w->rng, 4) ? 0 : IOCB_DIRECT;
 
-	switch (rng_below(&w->rng, 16)) {
+	switch (rng_below(&w->rng, 18)) {
+	case 16 ... 17:
+		shift(w, ip, pos);
+		break;
 	case 0:
 		w->bad += filefs_truncate(w->f, ip, pos) != 0;
 		break;

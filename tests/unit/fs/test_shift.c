@@ -142,6 +142,47 @@ START_TEST(inline_and_delalloc)
 }
 END_TEST
 
+/* Blocks that another file has too only change their position; what goes loses one owner. */
+START_TEST(shared_blocks)
+{
+	static uint8_t data[400000];
+	const uint64_t bs = 1u << shifts[_i], size = sizeof(data);
+	struct fs_inode *a, *b;
+	struct filefs f;
+	uint64_t before, one;
+
+	filefs_fill(data, size, 7);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	before = filefs_free_blocks(&f);
+	a = filefs_create(&f, "a");
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(filefs_pwrite(&f, a, data, size, 0, 0), (int64_t)size);
+	ck_assert_int_eq(filefs_sync_file(&f, a, false), 0);
+	one = filefs_free_blocks(&f);
+	ck_assert_int_eq(fs_clone_range(&f.ctx, a, 0, b, 0, 0), 0);
+	/* Copies on write that have no place yet move as well. */
+	ck_assert_int_eq(filefs_pwrite(&f, b, "xyz", 3, 4 * bs, 0), 3);
+	ck_assert_int_eq(collapse(&f, b, bs, 2 * bs), 0);
+	ck_assert_int_eq(insert(&f, b, 0, bs), 0);
+	filefs_expect(&f, a, 0, data, size, 0);
+	filefs_expect(&f, b, bs, data, bs, 0);
+	filefs_expect(&f, b, 2 * bs, data + 3 * bs, bs, 0);
+	filefs_expect(&f, b, 3 * bs, (const uint8_t *)"xyz", 3, 0);
+	filefs_expect(&f, b, 3 * bs + 3, data + 4 * bs + 3, size - 4 * bs - 3, 0);
+	/* The first file alone, at last: its own blocks and nothing else. */
+	fs_iput(b);
+	ck_assert_int_eq(fs_unlink(&f.ctx, f.root, "b", 1), 0);
+	filefs_expect(&f, a, 0, data, size, 0);
+	fs_iput(a);
+	filefs_remount(&f);
+	/* A node of the tree that counted owners may be kept for the next ones. */
+	ck_assert_uint_ge(filefs_free_blocks(&f) + (65536 >> shifts[_i]) + 1, one);
+	ck_assert_int_eq(fs_unlink(&f.ctx, f.root, "a", 1), 0);
+	ck_assert_uint_ge(filefs_free_blocks(&f) + (65536 >> shifts[_i]) + 1, before);
+	filefs_end(&f);
+}
+END_TEST
+
 /* ---- A power cut at every step -------------------------------------------------------------- */
 
 #define MAX_CUTS 64
@@ -300,6 +341,7 @@ int main(void)
 	tcase_add_loop_test(t, refusals, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, there_and_back, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, inline_and_delalloc, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, shared_blocks, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, power_cut_at_every_step, 0, 4);
 	tcase_add_test(t, cost_is_by_extents);
 	suite_add_tcase(s, t);
