@@ -102,14 +102,8 @@ same "$(iomapctl dedupe "$mnt/a" "$mnt/d")" "$(size_of old) bytes deduped" "ioma
 shared "$mnt/d"
 ok $? "shares"
 fails 1 "its contents differ" "other contents" iomapctl dedupe --length 8192 "$mnt/a" "$mnt/b"
-if iomapctl unshare "$mnt/d" 0 4096 2>&1 | grep -q "cannot do that"; then
-	unshare=
-	skip "iomapctl unshare" "not there yet"
-else
-	unshare=1
-	iomapctl unshare "$mnt/d" 0 "$(size_of old)" && ! shared "$mnt/d"
-	ok $? "iomapctl unshare gives it blocks of its own"
-fi
+iomapctl unshare "$mnt/d" 0 "$(size_of old)" && ! shared "$mnt/d"
+ok $? "iomapctl unshare gives it blocks of its own"
 equal "with what they had" old "$mnt/d"
 
 # ---- by stock programs
@@ -124,10 +118,8 @@ ok $? "xfs_io -c reflink"
 equal "did it" ranged "$mnt/h"
 cat old >"$mnt/i" && sync "$mnt/i" && iomapctl exec xfs_io -c "dedupe $mnt/a 0 0 40960" "$mnt/i" >/dev/null && shared "$mnt/i"
 ok $? "xfs_io -c dedupe"
-[ -z "$unshare" ] || {
-	iomapctl exec xfs_io -c 'funshare 0 40960' "$mnt/i" && ! shared "$mnt/i"
-	ok $? "xfs_io -c funshare"
-}
+iomapctl exec xfs_io -c 'funshare 0 40960' "$mnt/i" && ! shared "$mnt/i"
+ok $? "xfs_io -c funshare"
 mkdir "$mnt/dup" && for i in 1 2 3; do cat old >"$mnt/dup/$i"; done && sync -f "$mnt"
 printf "%s\n" "$mnt"/dup/? "" | iomapctl exec duperemove --fdupes >"$tmp/out" 2>&1
 rc=$?
@@ -200,9 +192,5 @@ rc=$?
 ok $rc "handles, tokens, refusals"
 sed 's/^/# /' "$tmp/err"
 umount_it
-if fsck.iomapfs -n "$img" | grep -q EXTENT-SHARED; then
-	skip "fsck.iomapfs -n is clean" "it does not know shared blocks yet"
-else
-	fsck_it
-fi
+fsck_it
 done_testing

@@ -86,7 +86,7 @@ for how in 'echo x >>' 'truncate -s 1M' 'fallocate -p -o 0 -l 4096' 'rm -f'; do
 done
 # What passes the kernel's own checks by. The first block of the range may be as it likes.
 dd if=/dev/urandom of="$mnt/other" bs=1M count=1 status=none && sync "$mnt/other"
-for how in 'collapse swap 0 4096' 'insert swap 0 4096' 'clone other swap' \
+for how in 'collapse swap 0 4096' 'insert swap 0 4096' 'unshare swap 0 4096' 'clone other swap' \
 	'clone swap other' 'dedupe other swap' 'dedupe swap other --length 4096'; do
 	# shellcheck disable=SC2086 # words
 	! (cd "$mnt" && iomapctl $how) >"$tmp/out" 2>&1 && grep -q "Text file busy" "$tmp/out"
@@ -126,9 +126,5 @@ ok $? "umount"
 iomapctl wait --timeout 60 "$img"
 losetup -d "$dev"
 dev=''
-if fsck.iomapfs -n "$img" | grep -q EXTENT-SHARED; then
-	skip "fsck.iomapfs -n is clean" "it does not know shared blocks yet"
-else
-	fsck_it
-fi
+fsck_it
 done_testing
