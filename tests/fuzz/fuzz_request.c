@@ -233,9 +233,15 @@ static struct handle *pick_handle(struct kernel *k, unsigned nth, bool dir)
 /* Put the handles where the arguments have them; false: the kernel has none to give. */
 static bool put_handles(struct kernel *k, uint32_t opcode, unsigned nth, char *args, uint64_t *nodeid)
 {
-	const int kind = handle_kind(opcode);
+	int kind = handle_kind(opcode);
 	struct handle *hd;
 
+	if (opcode == FUSE_IOCTL) {
+		struct fuse_ioctl_in in;
+
+		memcpy(&in, args, sizeof(in));
+		kind = (in.flags & FUSE_IOCTL_DIR) != 0;
+	}
 	if (kind < 0)
 		return true;
 	hd = pick_handle(k, nth, kind);
