@@ -188,6 +188,12 @@ static inline uint64_t iomap_sector_addr(const struct iomap *m, uint64_t pos)
 #define IOMAP_ATOMIC         (1u << 9)
 #define IOMAP_DONTCACHE      (1u << 10)
 
+struct iomap_iter;
+typedef int (*iomap_begin_t)(struct inode *inode, uint64_t pos, uint64_t length, unsigned flags,
+			     struct iomap *iomap, struct iomap *srcmap);
+typedef int (*iomap_end_t)(struct inode *inode, uint64_t pos, uint64_t length, uint64_t written,
+			   unsigned flags, struct iomap *iomap);
+
 struct iomap_ops {
 	/*
 	 * Fill *iomap (and *srcmap when content comes from elsewhere; both arrive
@@ -196,16 +202,22 @@ struct iomap_ops {
 	 * what the operation still wants. NOWAIT: -EAGAIN before any effect, also
 	 * when one mapping cannot span the whole length. May sleep otherwise.
 	 */
-	int (*iomap_begin)(struct inode *inode, uint64_t pos, uint64_t length, unsigned flags,
-			   struct iomap *iomap, struct iomap *srcmap);
+	iomap_begin_t iomap_begin;
 	/*
 	 * Optional. Called once for each successful begin, `length` as offered to
 	 * the body, `written` what the body advanced (0 on failure). Commits what
 	 * was used, releases what was not.
 	 */
-	int (*iomap_end)(struct inode *inode, uint64_t pos, uint64_t length, uint64_t written,
-			 unsigned flags, struct iomap *iomap);
+	iomap_end_t iomap_end;
+	/*
+	 * The newer form, instead of the two: end the mapping in *iomap if it has a length, then get the
+	 * next one into it. 1: there is one; 0: done; -errno. iomap_iter_next does that with a begin and an
+	 * end; what is won is that the file system sees the iter, and that the calls can be inlined.
+	 */
+	int (*iomap_next)(struct iomap_iter *iter, struct iomap *iomap, struct iomap *srcmap);
 };
+
+#define IOMAP_FBATCH_SIZE 15u
 
 struct iomap_iter {
 	struct inode *inode;
@@ -218,9 +230,17 @@ struct iomap_iter {
 	struct iomap srcmap;
 	void *private;
 	unsigned nr_stale;   /* internal: stale mappings in a row */
+	/* With IOMAP_F_FOLIO_BATCH: the dirty folios of the mapping, referenced; iomap_fill_dirty_folios. */
+	struct {
+		struct folio *folios[IOMAP_FBATCH_SIZE];
+		unsigned nr, next;
+	} fbatch;
 };
 /* >0: run the body; 0: done; <0: error. Must be called until it returns <= 0. */
 int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops);
+/* For ops->iomap_next: end may be NULL. iomap and srcmap are those of the iter. */
+int iomap_iter_next(struct iomap_iter *iter, struct iomap *iomap, struct iomap *srcmap,
+		    iomap_begin_t begin, iomap_end_t end);
 /* Body made n bytes of progress; -EIO if beyond the mapping. */
 int iomap_iter_advance(struct iomap_iter *iter, uint64_t n);
 uint64_t iomap_length(const struct iomap_iter *iter);
@@ -320,6 +340,15 @@ int64_t iomap_file_buffered_write(struct kiocb *iocb, struct iov_iter *from,
 /* i_rwsem + invalidate_lock exclusive for the next three. *did_zero only ever becomes true; may be NULL. */
 int iomap_zero_range(struct inode *inode, uint64_t pos, uint64_t len, bool *did_zero,
 		     const struct iomap_ops *ops, const struct iomap_write_ops *wops, void *private);
+/*
+ * For begin of IOMAP_ZERO, where a mapping reads as zero and only dirty cache on top has to be
+ * zeroed: note the folios of [*start, end) that are dirty or under writeback in the iter, whose
+ * mapping *iomap is. *start moves to where the list ends: the mapping must be cut there. Sets
+ * IOMAP_F_FOLIO_BATCH: the operation then zeroes what is in the list and skips the rest, without
+ * the flush that it needs otherwise. Call it under the lock under which the mapping was sampled and
+ * without which no extent is converted, so that nothing becomes clean in between. Takes no folio lock.
+ */
+void iomap_fill_dirty_folios(struct iomap *iomap, uint64_t *start, uint64_t end);
 int iomap_truncate_page(struct inode *inode, uint64_t pos, bool *did_zero,
 			const struct iomap_ops *ops, const struct iomap_write_ops *wops, void *private);
 int iomap_file_unshare(struct inode *inode, uint64_t pos, uint64_t len, const struct iomap_ops *ops,

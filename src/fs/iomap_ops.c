@@ -395,6 +395,7 @@ static int zero_begin(struct inode *inode, uint64_t pos, uint64_t length, unsign
 {
 	struct fs_inode *ip = FS_I(inode);
 	const uint64_t eof = ROUND_UP(i_size_read(inode), (uint64_t)ip->fs->block_size);
+	uint64_t reach = pos;
 	int err;
 
 	err = extlock_get(ip, flags);
@@ -405,6 +406,11 @@ static int zero_begin(struct inode *inode, uint64_t pos, uint64_t length, unsign
 	else
 		err = fs_map_at(ip, fblk_of(ip->fs, pos),
 				flags & IOMAP_NOWAIT ? BUF_NOWAIT : 0, m);
+	/* It reads as zero but for dirty cache on top. Conversion takes extlock: nothing gets clean unseen. */
+	if (!err && m->type == IOMAP_UNWRITTEN) {
+		iomap_fill_dirty_folios(m, &reach, MIN(pos + length, iomap_end(m)));
+		m->length = reach - m->offset;
+	}
 	lk_unlock(&ip->extlock);
 	/* Zeros in a shared block are a write. Both locks are exclusive: the block stays where it is. */
 	if (!err && m->type == IOMAP_MAPPED && fs_may_share(ip)) {

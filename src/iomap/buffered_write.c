@@ -112,8 +112,15 @@ int iomap_write_begin(struct iomap_iter *iter, const struct iomap_write_ops *wop
 		err = wops->get_folio(iter, pos, *len, &f);
 	else
 		err = iomap_get_folio(iter, pos, *len, &f);
-	if (err)
-		return err;
+	return err ?: iomap_write_begin_folio(iter, wops, pos, len, f, folio);
+}
+
+int iomap_write_begin_folio(struct iomap_iter *iter, const struct iomap_write_ops *wops, uint64_t pos,
+			    size_t *len, struct folio *f, struct folio **folio)
+{
+	int err;
+
+	*folio = NULL;
 	assert(folio_test_locked(f));
 	HOOK("iomap:folio_locked", f);
 	/*

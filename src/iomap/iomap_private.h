@@ -87,6 +87,9 @@ int iomap_read_folio_range_sync(const struct iomap_iter *iter, struct folio *f, 
  */
 int iomap_write_begin(struct iomap_iter *iter, const struct iomap_write_ops *wops, uint64_t pos,
 		      size_t *len, struct folio **folio);
+/* The same for a folio that the caller has, locked and referenced; it is put where that fails. */
+int iomap_write_begin_folio(struct iomap_iter *iter, const struct iomap_write_ops *wops, uint64_t pos,
+			    size_t *len, struct folio *f, struct folio **folio);
 /* Bytes that count (0: the short-copy rule threw them away). Folio stays locked. */
 size_t iomap_write_end(struct iomap_iter *iter, uint64_t pos, size_t len, size_t copied,
 		       struct folio *f);

@@ -59,8 +59,16 @@ static const char *mapping_fault(const struct iomap_iter *iter)
 	return NULL;
 }
 
+/* Folios that begin found and nobody came to. */
+static void put_fbatch(struct iomap_iter *iter)
+{
+	while (iter->fbatch.next < iter->fbatch.nr)
+		folio_put(iter->fbatch.folios[iter->fbatch.next++]);
+	iter->fbatch.nr = iter->fbatch.next = 0;
+}
+
 /* Ends the held mapping and decides: 1 ask for the next one, 0 done, -errno. */
-static int finish_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
+static int finish_mapping(struct iomap_iter *iter, struct iomap *m, iomap_end_t end)
 {
 	bool stale = iter->iomap.flags & IOMAP_F_STALE;
 	uint64_t advanced = iter->pos - iter->iter_start_pos;
@@ -69,9 +77,8 @@ static int finish_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
 
 	assert(iter->pos >= iter->iter_start_pos);
 	assert(advanced <= offered);
-	if (ops->iomap_end)
-		err = ops->iomap_end(iter->inode, iter->iter_start_pos, offered, advanced,
-				     iter->flags, &iter->iomap);
+	if (end)
+		err = end(iter->inode, iter->iter_start_pos, offered, advanced, iter->flags, m);
 	/* With progress the bytes count and the error of end is dropped. */
 	if (err < 0 && advanced == 0)
 		return err;
@@ -92,36 +99,66 @@ static int finish_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
 	return 1;
 }
 
-int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
+int iomap_iter_next(struct iomap_iter *iter, struct iomap *m, struct iomap *srcmap,
+		    iomap_begin_t begin, iomap_end_t end)
 {
-	const char *fault;
 	int err;
 
-	if (iter->iomap.length) {
-		err = finish_mapping(iter, ops);
+	assert(m == &iter->iomap && srcmap == &iter->srcmap);
+	if (m->length) {
+		err = finish_mapping(iter, m, end);
 		if (err <= 0)
 			return err;
 	} else if (iter->len == 0) {
 		return 0;
 	}
-	memset(&iter->iomap, 0, sizeof(iter->iomap));
-	memset(&iter->srcmap, 0, sizeof(iter->srcmap));
+	put_fbatch(iter);
+	memset(m, 0, sizeof(*m));
+	memset(srcmap, 0, sizeof(*srcmap));
 	iter->status = 0;
 	iter->iter_start_pos = iter->pos;
-	err = ops->iomap_begin(iter->inode, iter->pos, iter->len, iter->flags, &iter->iomap,
-			       &iter->srcmap);
+	err = begin(iter->inode, iter->pos, iter->len, iter->flags, m, srcmap);
 	if (err < 0) {
-		iter->iomap.length = 0;
+		m->length = 0;
 		return err;
+	}
+	return 1;
+}
+
+static int next_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	if (ops->iomap_next)
+		return ops->iomap_next(iter, &iter->iomap, &iter->srcmap);
+	return iomap_iter_next(iter, &iter->iomap, &iter->srcmap, ops->iomap_begin, ops->iomap_end);
+}
+
+/* A mapping that cannot be used still has its end. */
+static void refuse_mapping(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	iter->status = -EIO;
+	if (ops->iomap_next && iter->iomap.length)
+		(void)ops->iomap_next(iter, &iter->iomap, &iter->srcmap);
+	else if (ops->iomap_end)
+		ops->iomap_end(iter->inode, iter->pos, 0, 0, iter->flags, &iter->iomap);
+	iter->iomap.length = 0;
+}
+
+int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
+{
+	int ret = next_mapping(iter, ops);
+	const char *fault;
+
+	if (ret <= 0) {
+		put_fbatch(iter);
+		return ret;
 	}
 	HOOK("iomap:mapped", iter);
 	fault = mapping_fault(iter);
 	if (fault) {
 		log_err("inode %llu: %s at %llu", (unsigned long long)iter->inode->i_ino, fault,
 			(unsigned long long)iter->pos);
-		if (ops->iomap_end)
-			ops->iomap_end(iter->inode, iter->pos, 0, 0, iter->flags, &iter->iomap);
-		iter->iomap.length = 0;
+		refuse_mapping(iter, ops);
+		put_fbatch(iter);
 		return -EIO;
 	}
 	return 1;

@@ -346,6 +346,12 @@ static int toy_begin_locked(struct toy *t, uint64_t pos, uint64_t length, unsign
 	}
 	if (new)
 		m->flags |= IOMAP_F_NEW;
+	if (t->fbatch && (flags & IOMAP_ZERO) && m->type == IOMAP_UNWRITTEN) {
+		uint64_t reach = pos;
+
+		iomap_fill_dirty_folios(m, &reach, MIN(pos + length, iomap_end(m)));
+		m->length = reach - m->offset;
+	}
 	return flags & IOMAP_ATOMIC ? mark_atomic(t, pos, length, m) : 0;
 }
 

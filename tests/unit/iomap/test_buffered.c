@@ -381,6 +381,72 @@ START_TEST(zero_skips_what_is_zero)
 }
 END_TEST
 
+/* Only dirty folios, however many, in and between the gaps; nothing is flushed for it, nothing else dirtied. */
+START_TEST(zero_by_folio_batch)
+{
+	bool did = false;
+
+	use_geometry(12, 0);
+	t->fbatch = true;
+	toy_set_blocks(t, 0, 200, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 800 * KIB);
+	ck_assert_int_eq(toy_zero(t, 100, 700 * KIB, &did), 0);
+	ck_assert(!did);
+	ck_assert(!mapping_tagged_dirty(&t->inode.i_mapping));
+	for (unsigned i = 0; i < 200; i += 3)
+		ck_assert_int_eq(toy_write(t, i * 4096u, ref, 4096, 0), 4096);
+	expect_fill(4096, 0, 4096); /* cached, and clean */
+	toy_log_reset(t);
+	ck_assert_int_eq(toy_zero(t, 100, 700 * KIB, &did), 0);
+	ck_assert(did);
+	ck_assert_uint_eq(t->nr_writes, 0);
+	expect(0, ref, 100);
+	for (unsigned i = 0; i < 200; i++) {
+		if (i == 0)
+			expect_fill(100, 0, 3996);
+		else if (i < 175 || i % 3)
+			expect_fill(i * 4096u, 0, 4096);
+		else if (i > 175)
+			expect(i * 4096u, ref, 4096);
+	}
+	ck_assert_uint_eq(t->nr_convert, 0);
+	ck_assert_int_eq(toy_drop_cache(t), 0);
+	ck_assert_int_eq(t->blocks[1].type, IOMAP_UNWRITTEN);
+	expect(0, ref, 100);
+	expect_fill(100, 0, 700 * KIB);
+	expect(177 * 4096, ref, 4096);
+}
+END_TEST
+
+static void write_and_drop(const char *name, void *folio, void *arg)
+{
+	unsigned *nr = arg;
+
+	/* The second of them: written back, converted, gone. */
+	if (++*nr == 2)
+		ck_assert_int_eq(toy_drop_cache(t), 0);
+}
+
+START_TEST(batch_folio_left_the_cache)
+{
+	unsigned nr = 0;
+
+	use_geometry(12, 0);
+	t->fbatch = true;
+	toy_set_blocks(t, 0, 16, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 64 * KIB);
+	for (unsigned i = 0; i < 16; i += 2)
+		ck_assert_int_eq(toy_write(t, i * 4096u, ref, 4096, 0), 4096);
+	ck_assert_int_eq(hook_install("iomap:batch_folio", write_and_drop, &nr), 0);
+	ck_assert_int_eq(toy_zero(t, 0, 64 * KIB, NULL), 0);
+	hook_remove("iomap:batch_folio");
+	ck_assert_uint_ge(t->nr_stale_end, 1);
+	expect_fill(0, 0, 64 * KIB);
+	ck_assert_int_eq(toy_drop_cache(t), 0);
+	expect_fill(0, 0, 64 * KIB);
+}
+END_TEST
+
 START_TEST(truncate_down_and_up)
 {
 	for (unsigned order = 0; order < 6; order++) {
@@ -570,6 +636,8 @@ int main(void)
 	tcase_add_test(tc, dontcache_read);
 	tcase_add_test(tc, zero_dirty_over_unwritten);
 	tcase_add_test(tc, zero_skips_what_is_zero);
+	tcase_add_test(tc, zero_by_folio_batch);
+	tcase_add_test(tc, batch_folio_left_the_cache);
 	tcase_add_test(tc, truncate_down_and_up);
 	tcase_add_loop_test(tc, stores_behind_eof_are_zeroed, 0, 2);
 	tcase_add_test(tc, gap_after_old_eof);

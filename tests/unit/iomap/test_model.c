@@ -190,6 +190,7 @@ static void run_one(unsigned blkbits, unsigned order, bool late)
 	};
 	struct model m = { .t = toy_create(&p), .bs = 1u << blkbits };
 
+	m.t->fbatch = p.seed & 1;
 	m.bytes = calloc(1, FILE_MAX);
 	m.buf = aligned_alloc(4096, FILE_MAX + 4096);
 	rng_seed(&m.rng, seed);

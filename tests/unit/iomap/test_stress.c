@@ -111,6 +111,7 @@ START_TEST(stripes)
 
 	memset(actors, 0, sizeof(actors));
 	t = toy_create(&p);
+	t->fbatch = _i & 1;
 	mark = errseq_sample(&t->inode.i_mapping.wb_err);
 	ck_assert_int_eq(toy_truncate(t, (uint64_t)NR_THREADS * NR_STRIPES * STRIPE), 0);
 	for (unsigned i = 0; i < NR_THREADS; i++) {
