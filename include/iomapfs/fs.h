@@ -224,6 +224,12 @@ void fs_release(struct fs_file *f);
  */
 int64_t fs_read_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *to);
 int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *from, bool append);
+/*
+ * IOCB_ATOMIC | IOCB_DIRECT in fs_write_iter: the bytes are there after a power cut, all or none. Length
+ * a power of two from *unit_min to *unit_max, position a multiple of it, else -EINVAL; up to *unit_max_opt
+ * (0: never) the device may do it. Limits can fall, not below a block, as free space becomes very fragmented.
+ */
+void fs_atomic_limits(struct fs *fs, uint32_t *unit_min, uint32_t *unit_max, uint32_t *unit_max_opt);
 int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync);
 int fs_fsync_dir(struct fs_ctx *ctx, struct fs_inode *dir, bool datasync);
 /*

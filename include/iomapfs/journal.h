@@ -53,7 +53,7 @@ int jnl_close(struct jnl *j);
 /* What one handle may ask for on every journal. mkfs makes the log at least 4 times this. */
 #define JNL_MAX_CREDITS 256u
 /* What it may ask for on this one: more where the log is long, up to JNL_CREDITS_LIMIT. */
-#define JNL_CREDITS_LIMIT 2048u
+#define JNL_CREDITS_LIMIT 4096u
 unsigned jnl_max_credits(const struct jnl *j);
 
 #define JNL_NOWAIT (1u << 0) /* -EAGAIN instead of sleeping */

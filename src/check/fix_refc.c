@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Repair: who shares blocks. An extent that finds its blocks taken by another file's data is a second owner where
- * the group counted them, whatever the number, and where the counts cannot be read any more; elsewhere
- * it is damage, and gets a copy. The counts are made anew from the owners that are left.
+ * Repair: who shares blocks. An extent that finds its blocks taken by another file's data is a second
+ * owner where the group counted them, whatever the number, and where the counts cannot be read any more;
+ * elsewhere it is damage, and gets a copy. The counts are made anew from the owners that are left.
  */
 #include "fix.h"
 

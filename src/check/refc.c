@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks with several owners. Pass 1 gathers what the groups count; pass 2 tells of every extent that touches
- * counted blocks, and of none else, so that a file system that shares nothing costs nothing;
- * then counts and owners are held against each other. The repair gathers owners in the same way, and makes
- * the counts anew from them.
+ * Blocks with several owners. Pass 1 gathers what the groups count; pass 2 tells of every extent that
+ * touches counted blocks, and of none else, so that a file system that shares nothing costs nothing; then
+ * counts and owners are held against each other. The repair gathers owners in the same way, and makes the
+ * counts anew from them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +103,7 @@ static void wrong(struct chk *c, uint64_t start, uint64_t len, uint32_t counted,
 		  (unsigned long long)len, (unsigned long long)start, counted, found);
 }
 
-/* Blocks of [at, end) that have the same number of owners: *refs. runs from *i on end behind at, if there are any. */
+/* Blocks of [at, end) with the same number of owners, *refs. *i: the first run that may reach behind at. */
 static uint64_t same_owners(const struct chk_vec *runs, size_t *i, uint64_t at, uint64_t end,
 			    uint32_t *refs)
 {

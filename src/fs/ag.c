@@ -352,6 +352,14 @@ unsigned ag_credits(struct fs *fs)
 	return 1 + (2 * 2 * l + 3) + (2 * 3 * l + 3) + 5 + 2 * 5 * l;
 }
 
+unsigned ag_more_credits(struct fs *fs)
+{
+	unsigned l = free_tree_level(fs);
+
+	/* Header and roots, should it be another group; paths by place and by length; half a refill. */
+	return 4 + 2 * 2 * l + 2 * 3 * l + 5 * l;
+}
+
 unsigned ag_mblk_credits(struct fs *fs, unsigned n)
 {
 	/* Slots come and go by the cluster; each further block may touch one more leaf a tree. */

@@ -252,6 +252,17 @@ int cow_map_out(struct fs_inode *ip, uint64_t fblk, uint64_t nr_blocks, bool now
 	return 0;
 }
 
+bool cow_staged_at(struct fs_inode *ip, uint64_t fblk, struct iomap *m)
+{
+	const struct da_range *r = cow_find(ip, fblk);
+
+	lk_assert_held(&ip->extlock);
+	if (!r || r->fblk > fblk || !r->start)
+		return false;
+	map_staged(ip, r, m);
+	return true;
+}
+
 int cow_stage(struct fs_inode *ip, uint64_t fblk, uint64_t end)
 {
 	uint64_t need, blocks = MIN(end - fblk, OD_EXTENT_LEN_MAX);
@@ -376,16 +387,20 @@ int ext_complete_cow(struct fs_inode *ip, uint64_t pos, uint64_t len, bool grow,
 {
 	const uint64_t end = fblk_up(ip->fs, pos + len);
 	uint64_t fblk = fblk_of(ip->fs, pos);
+	const unsigned extra = at_once ? fs_untorn_credits(ip->fs, end - fblk - 1) : 0;
 	struct ext_tx tx;
 	int err;
 
 	assert(len > 0 && pos + len > pos);
 	do {
-		err = ext_tx_begin(ip, EXT_TX_HARD | EXT_TX_PROMISED | EXT_TX_REMAP, 0, &tx);
+		err = ext_tx_begin(ip, EXT_TX_HARD | EXT_TX_PROMISED | EXT_TX_REMAP, extra, &tx);
 		if (err)
 			return err;
 		while (!err && fblk < end && (at_once || ext_tx_room(ip, &tx)))
 			err = complete_step(ip, &tx, &fblk, end);
+		/* Half of it must never be committed. */
+		if (err && at_once && tx.changed)
+			jnl_abort(ip->fs->jnl, err, "an untorn write failed half-way");
 		if (!err && fblk >= end)
 			ext_raise_size(ip, &tx, pos + len, grow);
 		ext_tx_end(ip, &tx);

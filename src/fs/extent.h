@@ -250,6 +250,8 @@ int cow_map_out(struct fs_inode *ip, uint64_t fblk, uint64_t nr_blocks, bool now
  * i_rwsem exclusive, with no cache over the range. -ENOSPC.
  */
 int cow_stage(struct fs_inode *ip, uint64_t fblk, uint64_t end);
+/* Is fblk staged? Then *m is where to write it. extlock held. */
+bool cow_staged_at(struct fs_inode *ip, uint64_t fblk, struct iomap *m);
 /* Take back what is only promised of [fblk, end) / all of it, which must not be in flight. extlock held. */
 uint64_t cow_withdraw(struct fs_inode *ip, uint64_t fblk, uint64_t end);
 uint64_t cow_cancel(struct fs_inode *ip, uint64_t fblk, uint64_t end);
@@ -285,10 +287,16 @@ extern const struct iomap_ops fs_report_iomap_ops;  /* seek, fiemap, bmap */
 extern const struct iomap_ops fs_write_iomap_ops;   /* buffered writes */
 extern const struct iomap_ops fs_zero_iomap_ops;    /* zero range, truncate page */
 extern const struct iomap_ops fs_dwrite_iomap_ops;  /* direct writes */
+extern const struct iomap_ops fs_untorn_iomap_ops;  /* untorn writes, by replacement */
+extern const struct iomap_dio_ops fs_untorn_dio_ops;
 extern const struct iomap_write_ops fs_iomap_write_ops;
 extern const struct iomap_dio_ops fs_dio_write_ops;
 extern const struct address_space_operations fs_file_aops;
 extern const struct inode_operations_hooks fs_file_hooks;
+
+/* untorn.c: credits to replace so many blocks more at once; can the device do it, where m has the range? */
+unsigned fs_untorn_credits(struct fs *fs, uint64_t blocks);
+bool fs_untorn_by_device(struct fs_inode *ip, const struct iomap *m, uint64_t pos, uint64_t length);
 
 /* The mapping at fblk; extlock held. HOLE reaches to the next extent or promise. */
 int fs_map_at(struct fs_inode *ip, uint64_t fblk, unsigned bufflags, struct iomap *m);

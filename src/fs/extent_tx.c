@@ -62,7 +62,9 @@ int ext_tx_begin(struct fs_inode *ip, unsigned flags, unsigned extra, struct ext
 		err = tx_reserve(ip, flags, tx->reserved);
 		if (err)
 			return err;
-		err = jnl_start(ip->fs->jnl, tx->budget.credits + extra, 0, &tx->h);
+		err = jnl_start(ip->fs->jnl,
+				MIN(tx->budget.credits + extra, jnl_max_credits(ip->fs->jnl)), 0,
+				&tx->h);
 		if (err) {
 			tx_release_space(ip, tx);
 			return err;

@@ -237,6 +237,50 @@ out_unlock:
 	return ret;
 }
 
+/* i_rwsem exclusive. The device's way, else the other one. */
+static int64_t untorn_locked(struct write_req *w)
+{
+	struct fs_inode *ip = w->ip;
+	const uint64_t size = i_size_read(&ip->vfs);
+	int64_t ret;
+
+	inode_dio_wait(&ip->vfs);
+	ret = write_checks(w);
+	if (ret)
+		return ret == 1 ? 0 : ret;
+	ret = fs_inline_prepare(ip, UINT64_MAX, 0);
+	if (!ret && size && is_inline(ip))
+		ret = filemap_write_and_wait_range(&ip->vfs.i_mapping, 0, size - 1);
+	if (!ret && w->iocb->ki_pos > size)
+		ret = zero_gap(w, size);
+	if (ret)
+		return ret;
+	ret = iomap_dio_rw(w->iocb, w->from, &fs_dwrite_iomap_ops, &fs_dio_write_ops,
+			   IOMAP_DIO_FORCE_WAIT, NULL, 0);
+	if (ret != -ENOPROTOOPT)
+		return ret;
+	return iomap_dio_rw(w->iocb, w->from, &fs_untorn_iomap_ops, &fs_untorn_dio_ops,
+			    IOMAP_DIO_FORCE_WAIT, NULL, 0);
+}
+
+static int64_t write_untorn(struct write_req *w)
+{
+	uint32_t min, max, opt;
+	int64_t ret;
+
+	fs_atomic_limits(w->ip->fs, &min, &max, &opt);
+	if (w->append || w->from->count < min || w->from->count > max)
+		return -EINVAL;
+	if (w->nowait)
+		return -EAGAIN;
+	ret = rwsem_lock(w, true);
+	if (ret)
+		return ret;
+	ret = untorn_locked(w);
+	rwsem_unlock(w);
+	return ret;
+}
+
 static int64_t write_direct(struct write_req *w)
 {
 	struct fs_inode *ip = w->ip;
@@ -245,6 +289,8 @@ static int64_t write_direct(struct write_req *w)
 	const size_t count = w->from->count;
 	int64_t ret, more;
 
+	if (w->iocb->ki_flags & IOCB_ATOMIC)
+		return write_untorn(w);
 	if (bits & (ip->fs->idev->logical_block - 1))
 		return write_fallback(w);
 	ret = direct_shared(w, whole_blocks ? 0 : IOMAP_DIO_OVERWRITE_ONLY);

@@ -205,6 +205,8 @@ int ag_alloc_mblk(struct fs *fs, struct jnl_handle *h, uint64_t hint_mblk, uint6
 int ag_free_mblk(struct fs *fs, struct jnl_handle *h, uint64_t mblk);
 /* Journal credits that one ag_alloc_blocks or ag_free_blocks needs at worst. */
 unsigned ag_credits(struct fs *fs);
+/* For each further one in the same handle, whose refills of reserves are spread over them. */
+unsigned ag_more_credits(struct fs *fs);
 /* Credits for n ag_alloc_mblk/ag_free_mblk in one handle (the blocks themselves not included). */
 unsigned ag_mblk_credits(struct fs *fs, unsigned n);
 /* Node allocation for trees of inodes: bt_alloc_ops over ag_alloc_mblk; btree.private = fs_inode. */

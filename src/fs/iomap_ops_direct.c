@@ -75,6 +75,8 @@ static int dwrite_begin(struct inode *inode, uint64_t pos, uint64_t length, unsi
 	for (;;) {
 		*m = (struct iomap){ 0 };
 		err = dwrite_lookup(ip, pos, length, flags, m);
+		if (err == -EREMCHG && (flags & IOMAP_ATOMIC))
+			err = -ENOPROTOOPT;
 		if (err == -EREMCHG)
 			err = unshare_for_write(ip, pos, length, flags, m);
 		else if (!err && (m->flags & IOMAP_F_SHARED) && !whole_blocks(ip, pos, length))
@@ -85,6 +87,10 @@ static int dwrite_begin(struct inode *inode, uint64_t pos, uint64_t length, unsi
 			return err;
 		if ((flags & IOMAP_OVERWRITE_ONLY) && !pure_overwrite(ip, m, pos, length))
 			return -EAGAIN;
+		if ((flags & IOMAP_ATOMIC) && !fs_untorn_by_device(ip, m, pos, length))
+			return -ENOPROTOOPT;
+		if (flags & IOMAP_ATOMIC)
+			m->flags |= IOMAP_F_ATOMIC_BIO;
 		if (m->type == IOMAP_MAPPED || m->type == IOMAP_UNWRITTEN) {
 			if ((flags & IOMAP_NOWAIT) && iomap_end(m) - pos < length)
 				return -EAGAIN;

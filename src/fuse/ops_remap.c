@@ -175,9 +175,8 @@ int fz_ioc_ioflags(struct fz_call *c, struct fs_inode *ip)
 		return -EINVAL;
 	if (direct && (a.flags & IOMAPFS_IO_DONTCACHE))
 		return -EINVAL;
-	/* Not yet: see fz_ioc_atomic. */
-	if (a.flags & IOMAPFS_IO_ATOMIC)
-		return file_of(c)->writer ? -EOPNOTSUPP : -EINVAL;
+	if ((a.flags & IOMAPFS_IO_ATOMIC) && !file_of(c)->writer)
+		return -EINVAL;
 	a.flags = atomic_exchange(&file_of(c)->io_flags, a.flags);
 	return fz_reply_ioctl(c, &a, sizeof(a));
 }
@@ -186,5 +185,6 @@ int fz_ioc_atomic(struct fz_call *c, struct fs_inode *ip)
 {
 	struct iomapfs_ioc_atomic a = {.request_max = FZ_MAX_WRITE};
 
+	fs_atomic_limits(fs_of(ip), &a.unit_min, &a.unit_max, &a.unit_max_opt);
 	return fz_reply_ioctl(c, &a, sizeof(a));
 }

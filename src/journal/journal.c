@@ -32,11 +32,11 @@ uint64_t jnl_min_mblks(void)
 
 unsigned jnl_max_credits(const struct jnl *j)
 {
-	unsigned n = JNL_MAX_CREDITS;
+	unsigned n = (unsigned)MIN(j->max_trans, JNL_CREDITS_LIMIT);
 
-	while (n < JNL_CREDITS_LIMIT && jnl_trans_blocks(2 * n, 2 * n) <= j->max_trans)
-		n *= 2;
-	return n;
+	while (n > JNL_MAX_CREDITS && jnl_trans_blocks(n, n) > j->max_trans)
+		n--;
+	return MAX(n, JNL_MAX_CREDITS);
 }
 
 uint64_t jnl_default_mblks(uint64_t dev_bytes)
