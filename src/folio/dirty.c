@@ -113,6 +113,8 @@ void folio_after_write(struct folio *f)
  *	                                 sees it clear, wants tree_lock
  *	unlock tree_lock
  *	wake, put (the folio only)       removes the folio, destroys the mapping
+ *
+ * The cache, which the put touches, waits in folio_cache_destroy for the last folio.
  */
 void folio_end_writeback(struct folio *f)
 {
@@ -130,5 +132,6 @@ void folio_end_writeback(struct folio *f)
 	if (old & FOLIO_BIT(FOLIO_WAITERS))
 		folio_wake(f);
 	folio_after_write(f);
+	HOOK("folio:written", f);
 	folio_put(f);
 }

@@ -63,8 +63,9 @@ static void folio_free(struct folio *f)
 	assert(!atomic_load(&f->mapping));
 	assert(!(atomic_load(&f->flags) & busy));
 	assert(!f->private);
-	atomic_fetch_sub(&c->nr_pages, folio_nr_pages(f));
 	folio_pool_free(&c->pool, ff->chunk, f->data, f->order);
+	/* The last touch of the cache: folio_cache_destroy waits for it. */
+	atomic_fetch_sub(&c->nr_pages, folio_nr_pages(f));
 	free(ff);
 }
 

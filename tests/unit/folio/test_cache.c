@@ -368,6 +368,49 @@ START_TEST(bad_params)
 }
 END_TEST
 
+/*
+ * The thread that ends a writeback is held up after it woke who waits, who then takes
+ * everything apart.
+ */
+static _Atomic bool in_hook;
+
+static void linger(const char *name, void *site_arg, void *test_arg)
+{
+	atomic_store(&in_hook, true);
+	usleep(100000);
+}
+
+static void *end_writeback_main(void *arg)
+{
+	folio_end_writeback(arg);
+	return NULL;
+}
+
+START_TEST(destroyed_under_the_last_put)
+{
+	struct folio_cache *cache = cache_new(32 * MIB, 16 * MIB, 32 * MIB);
+	struct fake one;
+	struct folio *f;
+	pthread_t t;
+
+	fake_init(&one, cache);
+	f = make(&one.m, 0, 1);
+	folio_mark_uptodate(f);
+	folio_mark_dirty(f);
+	ck_assert(folio_clear_dirty_for_io(f));
+	folio_start_writeback(f);
+	done(f);
+	hook_install("folio:written", linger, NULL);
+	ck_assert_int_eq(pthread_create(&t, NULL, end_writeback_main, f), 0);
+	while (IOMAPFS_DEBUG && !atomic_load(&in_hook))
+		usleep(1000);
+	fake_end(&one);
+	folio_cache_destroy(cache);
+	hook_remove("folio:written");
+	pthread_join(t, NULL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("folio");
@@ -386,6 +429,7 @@ int main(void)
 	tcase_add_test(t, reclaim);
 	tcase_add_test(t, errseq_table);
 	tcase_add_test(t, bad_params);
+	tcase_add_test(t, destroyed_under_the_last_put);
 	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	return unit_run(s);
