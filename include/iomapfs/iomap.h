@@ -101,11 +101,17 @@ struct iomap_bio {
 	void (*end_io)(struct iomap_bio *bio); /* completion thread: must not sleep */
 	void *private;
 	uint64_t dev_private[16];   /* the device glue's, from submit to end_io */
+	size_t front_pad;           /* of iomap_bio_front */
 	struct iovec inline_vecs[IOMAP_BIO_INLINE_VECS];
 };
 struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
 				  unsigned max_vecs);
 void iomap_bio_free(struct iomap_bio *bio);
+/* As iomap_bio_alloc, with front_pad zeroed bytes of the file system's own that live as long as the bio. */
+struct iomap_bio *iomap_bio_alloc_pad(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
+				      unsigned max_vecs, size_t front_pad);
+/* Those bytes, aligned for any type; NULL without. */
+void *iomap_bio_front(struct iomap_bio *bio);
 /* Room for max_vecs, as far as the device takes them and there is memory; what it has stays. */
 void iomap_bio_grow(struct iomap_bio *bio, unsigned max_vecs);
 /* Append; merges with the last vec when memory is contiguous. False: full (vecs or dev->max_io). */
@@ -125,6 +131,12 @@ struct iomap_dev {
 	uint32_t max_vecs;
 	uint32_t atomic_min, atomic_max; /* bytes of a hardware untorn write, powers of two; max 0 = none */
 	bool fua, volatile_cache;
+	/*
+	 * Where asynchronous direct requests complete, since that may sleep; NULL: on the thread that
+	 * ends their last bio. Completion waits for writeback of the range and calls hooks->fsync: never
+	 * the pool whose threads finish ioends, or the two wait for each other.
+	 */
+	struct work_pool *dio_workers;
 	void *private;
 };
 void iomap_submit_bio(struct iomap_bio *bio);
@@ -452,11 +464,15 @@ void iomap_finish_ioends(struct iomap_ioend *ioend, int error);
 
 /* ---- Direct I/O -------------------------------------------------------------------------------- */
 
-#define IOMAP_DIO_FORCE_WAIT      (1u << 0)
-#define IOMAP_DIO_OVERWRITE_ONLY  (1u << 1)
+#define IOMAP_DIO_FORCE_WAIT      (1u << 0) /* wait although the iocb has a ki_complete */
+#define IOMAP_DIO_OVERWRITE_ONLY  (1u << 1) /* inside i_size and nothing but data changes, else -EAGAIN */
+/*
+ * Memory that ends in the middle of the request: return what came through instead of -EFAULT. The
+ * caller makes more of it readable and calls again, with the sum so far as done_before.
+ */
 #define IOMAP_DIO_PARTIAL         (1u << 2)
-#define IOMAP_DIO_FSBLOCK_ALIGNED (1u << 3)
-#define IOMAP_DIO_BOUNCE          (1u << 4)
+#define IOMAP_DIO_FSBLOCK_ALIGNED (1u << 3) /* each bio is whole blocks; -EINVAL if the request is not */
+#define IOMAP_DIO_BOUNCE          (1u << 4) /* by memory of ours, which nobody changes during the write */
 /* flags given to end_io */
 #define IOMAP_DIO_UNWRITTEN (1u << 28)
 #define IOMAP_DIO_COW       (1u << 29)
@@ -467,8 +483,13 @@ struct iomap_dio_ops {
 	 * submitter). Returns 0, or -errno that becomes the result.
 	 */
 	int (*end_io)(struct kiocb *iocb, int64_t size, int error, unsigned flags);
-	/* Take over submission of a bio; default iomap_submit_bio. */
+	/*
+	 * Take over submission of a bio: to a place of its choice, to several, or later; default
+	 * iomap_submit_bio. Whatever it does ends in bio->end_io with bio->status set, once.
+	 */
 	void (*submit_io)(const struct iomap_iter *iter, struct iomap_bio *bio, uint64_t file_offset);
+	/* bio_set: bytes of its own in each bio, see iomap_bio_front; 0 = none. */
+	size_t bio_front_pad;
 };
 /*
  * i_rwsem shared or exclusive by the caller's rules; may be released once this
@@ -493,13 +514,6 @@ struct iomap_dio_ops {
 int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *iter, const struct iomap_ops *ops,
 		     const struct iomap_dio_ops *dops, unsigned dio_flags, void *private,
 		     size_t done_before);
-/*
- * Where asynchronous completions run; set once before use. They wait for writeback of
- * the range and call hooks->fsync: never the pool whose threads finish ioends, or the
- * two wait for each other.
- */
-void iomap_dio_set_workers(struct work_pool *pool);
-
 /* ---- Queries (i_rwsem shared) ----------------------------------------------------------------------- */
 
 /* Position or -ENXIO. */

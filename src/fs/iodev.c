@@ -70,6 +70,8 @@ int fs_iodev_create(struct fs *fs)
 	dev->volatile_cache = info->volatile_cache;
 	dev->atomic_min = info->atomic_min;
 	dev->atomic_max = info->atomic_max;
+	/* Not the ioend pool: direct completions wait for writeback, which that pool ends. */
+	dev->dio_workers = fs->dio_pool;
 	dev->private = fs;
 	fs->idev = dev;
 	return 0;

@@ -406,7 +406,7 @@ static int zero_begin(struct inode *inode, uint64_t pos, uint64_t length, unsign
 	else
 		err = fs_map_at(ip, fblk_of(ip->fs, pos),
 				flags & IOMAP_NOWAIT ? BUF_NOWAIT : 0, m);
-	/* It reads as zero but for dirty cache on top. Conversion takes extlock: nothing gets clean unseen. */
+	/* Reads as zero but for dirty cache on top. Conversion takes extlock: nothing gets clean unseen. */
 	if (!err && m->type == IOMAP_UNWRITTEN) {
 		iomap_fill_dirty_folios(m, &reach, MIN(pos + length, iomap_end(m)));
 		m->length = reach - m->offset;

@@ -109,9 +109,6 @@ static int make_workers(struct fs *fs)
 		err = work_pool_create("iomapfs-work", 2, &fs->bg_pool);
 	if (!err)
 		err = work_pool_create("iomapfs-dio", nr_workers(), &fs->dio_pool);
-	/* Not the ioend pool: direct completions wait for writeback, which that pool ends. */
-	if (!err)
-		iomap_dio_set_workers(fs->dio_pool);
 	return err;
 }
 

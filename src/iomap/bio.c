@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* Device requests, and waiting for them. */
+#include <stddef.h>
 #include <time.h>
 
 #include "iomap_private.h"
 
-struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
-				  unsigned max_vecs)
+struct iomap_bio *iomap_bio_alloc_pad(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
+				      unsigned max_vecs, size_t front_pad)
 {
-	struct iomap_bio *bio = calloc(1, sizeof(*bio));
+	size_t pad = ROUND_UP(front_pad, _Alignof(max_align_t));
+	char *mem = calloc(1, pad + sizeof(struct iomap_bio));
+	struct iomap_bio *bio = (struct iomap_bio *)(mem + pad);
 
-	if (!bio)
+	if (!mem)
 		return NULL;
+	bio->front_pad = pad;
 	bio->dev = dev;
 	bio->op = op;
 	bio->addr = addr;
@@ -19,6 +23,17 @@ struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, u
 	/* Without memory for a long list a short one still makes progress. */
 	iomap_bio_grow(bio, max_vecs);
 	return bio;
+}
+
+struct iomap_bio *iomap_bio_alloc(struct iomap_dev *dev, enum iomap_bio_op op, uint64_t addr,
+				  unsigned max_vecs)
+{
+	return iomap_bio_alloc_pad(dev, op, addr, max_vecs, 0);
+}
+
+void *iomap_bio_front(struct iomap_bio *bio)
+{
+	return bio->front_pad ? (char *)bio - bio->front_pad : NULL;
 }
 
 void iomap_bio_grow(struct iomap_bio *bio, unsigned max_vecs)
@@ -44,7 +59,7 @@ void iomap_bio_free(struct iomap_bio *bio)
 		return;
 	if (bio->vec != bio->inline_vecs)
 		free(bio->vec);
-	free(bio);
+	free((char *)bio - bio->front_pad);
 }
 
 bool iomap_bio_add(struct iomap_bio *bio, void *mem, size_t len)

@@ -13,8 +13,8 @@ static const char dio_zeroes[DIO_ZEROES] __attribute__((aligned(FOLIO_PAGE_SIZE)
 
 /* ---- Memory ---------------------------------------------------------------------------- */
 
-/* Can the device use the caller's memory as it is? */
-static bool memory_aligned(const struct iov_iter *i, const struct iomap_dev *dev)
+/* Can the device use the caller's memory as it is, in pieces of a multiple of `align`? */
+static bool memory_aligned(const struct iov_iter *i, const struct iomap_dev *dev, uint64_t align)
 {
 	size_t left = i->count, off = i->iov_offset;
 
@@ -22,7 +22,7 @@ static bool memory_aligned(const struct iov_iter *i, const struct iomap_dev *dev
 		size_t len = MIN(i->iov[n].iov_len - off, left);
 
 		if (!IS_ALIGNED((uintptr_t)i->iov[n].iov_base + off, dev->mem_align) ||
-		    !IS_ALIGNED(len, dev->logical_block))
+		    !IS_ALIGNED(len, align))
 			return false;
 		left -= len;
 		off = 0;
@@ -31,7 +31,7 @@ static bool memory_aligned(const struct iov_iter *i, const struct iomap_dev *dev
 }
 
 /* Put up to len bytes of caller memory into the bio; bytes taken. */
-static size_t add_user_memory(struct iomap_dio *dio, struct iomap_bio *bio, size_t len)
+static size_t add_user_memory(struct iomap_dio *dio, struct iomap_bio *bio, size_t len, size_t max_io)
 {
 	size_t done = 0;
 
@@ -39,7 +39,7 @@ static size_t add_user_memory(struct iomap_dio *dio, struct iomap_bio *bio, size
 		size_t n;
 		void *mem = iomap_iov_peek(dio->user, &n);
 
-		n = MIN(n, MIN(len - done, (size_t)(bio->dev->max_io - bio->len)));
+		n = MIN(n, MIN(len - done, (size_t)(max_io - bio->len)));
 		if (!n || !iomap_bio_add(bio, mem, n))
 			break;
 		iov_iter_advance(dio->user, n);
@@ -54,12 +54,12 @@ static bool in_one_piece(const struct iov_iter *i)
 	return i->nr_iov && i->iov[0].iov_len - i->iov_offset >= i->count;
 }
 
-static int64_t add_bounce(struct iomap_dio *dio, struct iomap_bio *bio, size_t len)
+static int64_t add_bounce(struct iomap_dio *dio, struct iomap_bio *bio, size_t len, size_t max_io)
 {
 	struct dio_bounce *b;
 	size_t copied;
 
-	len = MIN(len, MIN((size_t)bio->dev->max_io, (size_t)DIO_BOUNCE_MAX));
+	len = MIN(len, MIN(max_io, (size_t)DIO_BOUNCE_MAX));
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return -ENOMEM;
@@ -100,14 +100,20 @@ static void submit_dio_bio(struct iomap_iter *iter, struct iomap_dio *dio, struc
 		iomap_submit_bio(bio);
 }
 
+static struct iomap_bio *dio_bio_alloc(const struct iomap_dio *dio, const struct iomap_iter *iter,
+				       enum iomap_bio_op op, uint64_t pos, unsigned max_vecs)
+{
+	return iomap_bio_alloc_pad(iter->iomap.bdev, op, iomap_sector_addr(&iter->iomap, pos), max_vecs,
+				   dio->dops ? dio->dops->bio_front_pad : 0);
+}
+
 /* Zero the part of a block that the write leaves out. */
 static int submit_zeroes(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t pos, size_t len)
 {
 	struct iomap_bio *bio;
 
 	assert(len <= sizeof(dio_zeroes));
-	bio = iomap_bio_alloc(iter->iomap.bdev, IOMAP_BIO_WRITE, iomap_sector_addr(&iter->iomap, pos),
-			      1);
+	bio = dio_bio_alloc(dio, iter, IOMAP_BIO_WRITE, pos, 1);
 	if (!bio || !iomap_bio_add(bio, (void *)(uintptr_t)dio_zeroes, len)) {
 		iomap_bio_free(bio);
 		return -ENOMEM;
@@ -122,7 +128,11 @@ static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t 
 {
 	struct iomap_dev *dev = iter->iomap.bdev;
 	enum iomap_bio_op op = dio->flags & DIO_WRITE ? IOMAP_BIO_WRITE : IOMAP_BIO_READ;
-	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || !memory_aligned(dio->user, dev) ||
+	/* Where checksums or copies go by the block, no bio ends within one. */
+	bool whole = dio->flags & IOMAP_DIO_FSBLOCK_ALIGNED;
+	uint64_t align = whole ? i_blocksize(iter->inode) : dev->logical_block;
+	size_t max_io = ROUND_DOWN((uint64_t)dev->max_io, align);
+	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || !memory_aligned(dio->user, dev, align) ||
 		      ((bio_flags & IOMAP_BIO_ATOMIC) && !in_one_piece(dio->user));
 
 	while (*done < len) {
@@ -133,13 +143,12 @@ static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t 
 		/* One part failed, so the request has: do not write more of it. */
 		if (atomic_load(&dio->error))
 			return 0;
-		bio = iomap_bio_alloc(dev, op, iomap_sector_addr(&iter->iomap, pos),
-				      bounce ? 1 : dio->user->nr_iov);
+		bio = dio_bio_alloc(dio, iter, op, pos, bounce ? 1 : dio->user->nr_iov);
 		if (!bio)
 			return -ENOMEM;
 		bio->flags = bio_flags;
-		n = bounce ? add_bounce(dio, bio, len - *done) :
-			     (int64_t)add_user_memory(dio, bio, len - *done);
+		n = bounce ? add_bounce(dio, bio, len - *done, max_io) :
+			     (int64_t)add_user_memory(dio, bio, len - *done, max_io);
 		if (n > 0 && (bio_flags & IOMAP_BIO_ATOMIC) && (uint64_t)n != len)
 			n = -EINVAL;
 		if (n <= 0) {
@@ -200,6 +209,7 @@ static int dio_device_iter(struct iomap_iter *iter, struct iomap_dio *dio)
 
 	if (!IS_ALIGNED(iter->pos | len, align))
 		return -EINVAL;
+	dio->workers = dev->dio_workers;
 	if (write) {
 		err = prepare_write(iter, dio, len, &pad, &bio_flags);
 		if (err)
@@ -304,12 +314,12 @@ int generic_atomic_write_valid(const struct kiocb *iocb, const struct iov_iter *
 
 /* ---- The request ----------------------------------------------------------------------------------- */
 
-static int prepare_read_cache(struct iomap_dio *dio, uint64_t pos, uint64_t end)
+int iomap_dio_prepare_read(struct kiocb *iocb, uint64_t pos, uint64_t end)
 {
-	struct address_space *m = &dio->inode->i_mapping;
+	struct address_space *m = &iocb->ki_inode->i_mapping;
 
 	/* Clean cache may stay: it equals the disk. */
-	if (dio->iocb->ki_flags & IOCB_NOWAIT)
+	if (iocb->ki_flags & IOCB_NOWAIT)
 		return filemap_range_needs_writeback(m, pos, end) ? -EAGAIN : 0;
 	return filemap_write_and_wait_range(m, pos, end);
 }
@@ -374,7 +384,7 @@ static int dio_prepare(struct iomap_dio *dio, struct iomap_iter *iter, bool *not
 		iter->flags |= IOMAP_NOWAIT;
 	if (!(dio->flags & DIO_WRITE)) {
 		*nothing = iter->pos >= dio->i_size;
-		return *nothing ? 0 : prepare_read_cache(dio, iter->pos, end);
+		return *nothing ? 0 : iomap_dio_prepare_read(dio->iocb, iter->pos, end);
 	}
 	iter->flags |= IOMAP_WRITE;
 	if (iocb_flags & IOCB_ATOMIC)
@@ -397,10 +407,15 @@ int64_t iomap_dio_rw(struct kiocb *iocb, struct iov_iter *user, const struct iom
 	};
 	struct iomap_dio *dio;
 	bool nothing, not_direct;
+	int64_t fast;
 	int err;
 
 	if (!iter.len)
 		return 0;
+	fast = dops || dio_flags || done_before ? -ENOTBLK :
+						  iomap_dio_read_fast(iocb, user, ops, private);
+	if (fast != -ENOTBLK)
+		return fast;
 	err = iocb->ki_flags & IOCB_ATOMIC ? generic_atomic_write_valid(iocb, user) : 0;
 	if (err)
 		return err;

@@ -12,13 +12,6 @@
  */
 #include "iomap_private.h"
 
-static struct work_pool *_Atomic dio_workers;
-
-void iomap_dio_set_workers(struct work_pool *pool)
-{
-	atomic_store(&dio_workers, pool);
-}
-
 void iomap_dio_free(struct iomap_dio *dio)
 {
 	struct dio_bounce *b, *next;
@@ -120,8 +113,6 @@ static void dio_work(struct work *w)
 /* The last bio ended after the submitter left, or while it waits. */
 static void dio_last_put(struct iomap_dio *dio)
 {
-	struct work_pool *pool = atomic_load(&dio_workers);
-
 	if (dio->wait) {
 		/* Under the lock: the waiter frees the request as soon as it can take it. */
 		pthread_mutex_lock(&dio->lock);
@@ -131,8 +122,8 @@ static void dio_last_put(struct iomap_dio *dio)
 		return;
 	}
 	dio->work.fn = dio_work;
-	if (pool)
-		work_queue(pool, &dio->work);
+	if (dio->workers)
+		work_queue(dio->workers, &dio->work);
 	else
 		dio_work(&dio->work);
 }

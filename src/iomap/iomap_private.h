@@ -138,12 +138,18 @@ struct iomap_dio {
 	pthread_mutex_t lock;
 	pthread_cond_t idle;
 	struct dio_bounce *bounces, **bounce_tail;
+	struct work_pool *workers; /* of the device of its bios */
 	struct work work;
 };
 #define DIO_WRITE         (1u << 24)
 #define DIO_NEED_SYNC     (1u << 25) /* O_DSYNC work at completion */
 #define DIO_WRITE_THROUGH (1u << 26) /* so far every bio is durable when it ends */
 
+/* Write back what the cache has of a read's range, end inclusive; NOWAIT: -EAGAIN where there is such. */
+int iomap_dio_prepare_read(struct kiocb *iocb, uint64_t pos, uint64_t end);
+/* The short way of a small synchronous read (direct_fast.c); -ENOTBLK, nothing done: not such a one. */
+int64_t iomap_dio_read_fast(struct kiocb *iocb, struct iov_iter *user, const struct iomap_ops *ops,
+			    void *private);
 void iomap_dio_bio_end_io(struct iomap_bio *bio);
 void iomap_dio_set_error(struct iomap_dio *dio, int error);
 /* The submitter is done: result, or -EIOCBQUEUED with dio out of its hands. */

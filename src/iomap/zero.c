@@ -28,8 +28,9 @@ void iomap_fill_dirty_folios(struct iomap *iomap, uint64_t *start, uint64_t end)
 }
 
 /*
- * The next folio of the list, locked, with the iter advanced to where it begins. *f NULL: nothing more in
- * this mapping, or that one left the cache: its bytes are on the disk, and the mapping says so when asked again.
+ * The next folio of the list, locked, with the iter advanced to where it begins. *f NULL: nothing more
+ * in this mapping, or that one left the cache: its bytes are on the disk, and the mapping says so when
+ * asked again.
  */
 static int next_in_batch(struct iomap_iter *iter, struct folio **f)
 {

@@ -868,7 +868,6 @@ struct toy *toy_create(const struct toy_params *p)
 	must(iomap_inode_init(&t->inode, t->fc, &toy_aops, p->blkbits, 42));
 	must(work_pool_create("toy", 1, &t->pool));
 	mapping_set_folio_order_range(&t->inode.i_mapping, min, MAX(min, p->max_order));
-	iomap_dio_set_workers(t->pool);
 	t->inode.i_hooks = &toy_hooks;
 	lk_mutex_init(&t->lock, LK_EXTLOCK, "toy");
 	pthread_mutex_init(&t->log_lock, NULL);
@@ -893,6 +892,7 @@ struct toy *toy_create(const struct toy_params *p)
 		.max_vecs = 64,
 		.fua = true,
 		.volatile_cache = true,
+		.dio_workers = t->pool,
 		.private = t,
 	};
 	t->late = p->late;
@@ -916,7 +916,6 @@ void toy_destroy(struct toy *t)
 		pthread_mutex_unlock(&t->late_lock);
 		pthread_join(t->late_thread, NULL);
 	}
-	iomap_dio_set_workers(NULL);
 	work_pool_destroy(t->pool);
 	iomap_inode_destroy(&t->inode);
 	folio_cache_destroy(t->fc);
