@@ -181,6 +181,7 @@ struct address_space {
 	struct lk_rwlock invalidate_lock;
 	errseq_t wb_err;
 	unsigned min_order, max_order;   /* folio sizes allowed; mapping_set_folio_order_range */
+	unsigned block_bytes;            /* what is_partially_uptodate tells apart; a power of two [512] */
 	/* internal */
 	struct lk_mutex tree_lock;       /* LK_MAPPING: index, tags, counts */
 	void *tree;
@@ -245,7 +246,7 @@ struct folio *writeback_iter(struct address_space *m, struct writeback_control *
 
 /*
  * First byte in [start, end) that is (SEEK_DATA) / is not (SEEK_HOLE) held uptodate;
- * -ENXIO none. A folio that is not uptodate as a whole is asked in 512-byte steps,
+ * -ENXIO none. A folio that is not uptodate as a whole is asked block by block (block_bytes),
  * locked, through is_partially_uptodate.
  */
 int64_t mapping_seek_hole_data(struct address_space *m, uint64_t start, uint64_t end, int whence);

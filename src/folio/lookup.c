@@ -212,12 +212,11 @@ bool filemap_range_needs_writeback(struct address_space *m, uint64_t start, uint
 
 /* ---- Holes and data of the cache ---------------------------------------------- */
 
-#define SEEK_STEP 512u /* no file system block is smaller */
-
 /* First offset in [from, to) of a folio whose being uptodate equals want; to if none. */
 static size_t scan_folio(struct address_space *m, struct folio *f, size_t from, size_t to, bool want)
 {
 	bool (*partial)(struct folio *, size_t, size_t) = m->a_ops->is_partially_uptodate;
+	const size_t bs = m->block_bytes;
 	size_t off = from;
 
 	if (folio_test_uptodate(f))
@@ -228,11 +227,11 @@ static size_t scan_folio(struct address_space *m, struct folio *f, size_t from, 
 		return want ? to : from;
 	}
 	while (off < to) {
-		size_t step = ROUND_DOWN(off, SEEK_STEP);
+		size_t block = ROUND_DOWN(off, bs);
 
-		if ((folio_test_uptodate(f) || partial(f, step, SEEK_STEP)) == want)
+		if ((folio_test_uptodate(f) || partial(f, block, bs)) == want)
 			break;
-		off = MIN(step + SEEK_STEP, to);
+		off = MIN(block + bs, to);
 	}
 	folio_unlock(f);
 	return off;

@@ -12,6 +12,7 @@ int mapping_init(struct address_space *m, struct folio_cache *c,
 	m->a_ops = ops;
 	m->host = host;
 	m->max_order = FOLIO_MAX_ORDER;
+	m->block_bytes = 512;
 	lk_rw_init(&m->invalidate_lock, LK_MAPLOCK, "invalidate_lock");
 	lk_mutex_init(&m->tree_lock, LK_MAPPING, "tree_lock");
 	CDS_INIT_LIST_HEAD(&m->dirty_list);

@@ -17,6 +17,7 @@ int iomap_inode_init(struct inode *inode, struct folio_cache *c,
 	err = mapping_init(&inode->i_mapping, c, aops, inode);
 	if (err)
 		return err;
+	inode->i_mapping.block_bytes = 1u << blkbits;
 	/* A folio holds whole blocks: a block above the page size sets the smallest order. */
 	mapping_set_folio_order_range(&inode->i_mapping,
 				      blkbits > FOLIO_PAGE_SHIFT ? blkbits - FOLIO_PAGE_SHIFT : 0,

@@ -380,6 +380,43 @@ START_TEST(seeking)
 }
 END_TEST
 
+static unsigned nr_asked;
+
+static bool count_partial(struct folio *f, size_t from, size_t count)
+{
+	nr_asked++;
+	return iomap_is_partially_uptodate(f, from, count);
+}
+
+/* A folio of 2 MiB with one block of data at its end: asked once for each block. */
+START_TEST(seek_asks_once_a_block)
+{
+	struct address_space_operations aops = toy_aops;
+	struct toy_params p = { .blkbits = 12 + 2 * (unsigned)_i, .max_order = FOLIO_MAX_ORDER };
+	const uint64_t bs = 1u << p.blkbits, last = 2 * MIB - bs;
+	struct folio *f;
+
+	toy_destroy(t);
+	t = toy_create(&p);
+	aops.is_partially_uptodate = count_partial;
+	t->inode.i_mapping.a_ops = &aops;
+	toy_set_blocks(t, 0, 2 * MIB >> p.blkbits, IOMAP_UNWRITTEN, 0xdd);
+	i_size_write(&t->inode, 2 * MIB);
+	ck_assert_int_eq(filemap_get_folio(&t->inode.i_mapping, 0, 2 * MIB, FGP_WRITEBEGIN, &f), 0);
+	ck_assert_uint_eq(folio_size(f), 2 * MIB);
+	folio_unlock(f);
+	folio_put(f);
+	ck_assert_int_eq(toy_write(t, last, ref, bs, 0), (int64_t)bs);
+	nr_asked = 0;
+	ck_assert_int_eq(iomap_seek_data(&t->inode, 0, &toy_ops), (int64_t)last);
+	ck_assert_uint_eq(nr_asked, 2 * MIB >> p.blkbits);
+	ck_assert_int_eq(iomap_seek_data(&t->inode, 100, &toy_ops), (int64_t)last);
+	ck_assert_int_eq(iomap_seek_hole(&t->inode, (int64_t)last + 5, &toy_ops), 2 * MIB);
+	ck_assert_int_eq(toy_sync(t), 0);
+	t->inode.i_mapping.a_ops = &toy_aops;
+}
+END_TEST
+
 START_TEST(fiemap)
 {
 	struct fiemap_extent e[8];
@@ -447,6 +484,7 @@ int main(void)
 	tcase_add_loop_test(tc, async_out_of_order, 0, 2);
 	tcase_add_test(tc, folio_is_there_before_the_lookup);
 	tcase_add_test(tc, seeking);
+	tcase_add_loop_test(tc, seek_asks_once_a_block, 0, 3);
 	tcase_add_test(tc, fiemap);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
