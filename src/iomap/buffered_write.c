@@ -59,6 +59,9 @@ static int prepare_block(const struct iomap_iter *iter, const struct iomap_write
 		err = fill_block_range(iter, wops, f, off, bs);
 		if (err)
 			return err;
+		/* The disk's bytes end where this write does: what it has behind was never written. */
+		if ((iter->iomap.flags & IOMAP_F_ZERO_TAIL) && to < end && !unshare)
+			data_zero((char *)f->data + to, end - to);
 	}
 	iomap_set_range_uptodate(f, off, bs);
 	return 0;
@@ -234,10 +237,12 @@ static int64_t write_chunk(struct iomap_iter *iter, struct iov_iter *from,
 	copied = iov_iter_copy_from(from, (char *)f->data + offset_in_folio(f, pos), n);
 	written = iomap_write_end(iter, pos, n, copied, f);
 	old_size = i_size_read(inode);
+	/* Verity's own data lies behind the end of the file, and stays there. */
+	if (iter->iomap.flags & IOMAP_F_FSVERITY)
+		old_size = UINT64_MAX;
 	if (written && pos + written > old_size) {
 		/* Under the folio lock: writeback of this folio sees data and size together. */
-		if (!(iter->iomap.flags & IOMAP_F_FSVERITY))
-			i_size_write(inode, pos + written);
+		i_size_write(inode, pos + written);
 		iter->iomap.flags |= IOMAP_F_SIZE_CHANGED;
 	}
 	iomap_put_folio(iter, wops, pos, written, f);

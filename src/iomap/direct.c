@@ -103,8 +103,11 @@ static void submit_dio_bio(struct iomap_iter *iter, struct iomap_dio *dio, struc
 static struct iomap_bio *dio_bio_alloc(const struct iomap_dio *dio, const struct iomap_iter *iter,
 				       enum iomap_bio_op op, uint64_t pos, unsigned max_vecs)
 {
-	return iomap_bio_alloc_pad(iter->iomap.bdev, op, iomap_sector_addr(&iter->iomap, pos), max_vecs,
-				   dio->dops ? dio->dops->bio_front_pad : 0);
+	const struct iomap *m = &iter->iomap;
+	/* Where an anonymous write goes is what submit_io says. */
+	uint64_t addr = m->flags & IOMAP_F_ANON_WRITE ? IOMAP_NULL_ADDR : iomap_sector_addr(m, pos);
+
+	return iomap_bio_alloc_pad(m->bdev, op, addr, max_vecs, dio->dops ? dio->dops->bio_front_pad : 0);
 }
 
 /* Zero the part of a block that the write leaves out. */
@@ -122,17 +125,28 @@ static int submit_zeroes(struct iomap_iter *iter, struct iomap_dio *dio, uint64_
 	return 0;
 }
 
+/* Where checksums, copies or a choice of the address go by the block, no bio ends within one. */
+static uint64_t bio_align(const struct iomap_iter *iter, const struct iomap_dio *dio)
+{
+	const struct iomap *m = &iter->iomap;
+
+	if ((dio->flags & IOMAP_DIO_FSBLOCK_ALIGNED) ||
+	    (m->flags & (IOMAP_F_INTEGRITY | IOMAP_F_ANON_WRITE)))
+		return i_blocksize(iter->inode);
+	return m->bdev->logical_block;
+}
+
 /* Device requests for [iter->pos, +len); *done counts what was submitted, also on error. */
 static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t len,
 		       unsigned bio_flags, uint64_t *done)
 {
 	struct iomap_dev *dev = iter->iomap.bdev;
 	enum iomap_bio_op op = dio->flags & DIO_WRITE ? IOMAP_BIO_WRITE : IOMAP_BIO_READ;
-	/* Where checksums or copies go by the block, no bio ends within one. */
-	bool whole = dio->flags & IOMAP_DIO_FSBLOCK_ALIGNED;
-	uint64_t align = whole ? i_blocksize(iter->inode) : dev->logical_block;
+	uint64_t align = bio_align(iter, dio);
 	size_t max_io = ROUND_DOWN((uint64_t)dev->max_io, align);
-	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || !memory_aligned(dio->user, dev, align) ||
+	/* What a checksum was made of must be what the device gets. */
+	bool bounce = (dio->flags & IOMAP_DIO_BOUNCE) || (iter->iomap.flags & IOMAP_F_INTEGRITY) ||
+		      !memory_aligned(dio->user, dev, align) ||
 		      ((bio_flags & IOMAP_BIO_ATOMIC) && !in_one_piece(dio->user));
 
 	while (*done < len) {
@@ -178,7 +192,7 @@ static int prepare_write(struct iomap_iter *iter, struct iomap_dio *dio, uint64_
 	const struct iomap *m = &iter->iomap;
 
 	*bio_flags = 0;
-	if (m->flags & IOMAP_F_ANON_WRITE)
+	if ((m->flags & IOMAP_F_ANON_WRITE) && !(dio->dops && dio->dops->submit_io))
 		return -EIO;
 	if (m->flags & IOMAP_F_ATOMIC_BIO) {
 		if (len != iter->len || len < m->bdev->atomic_min || len > m->bdev->atomic_max ||
@@ -204,10 +218,9 @@ static int dio_device_iter(struct iomap_iter *iter, struct iomap_dio *dio)
 	struct iomap_dev *dev = iter->iomap.bdev;
 	bool pad = false, write = dio->flags & DIO_WRITE;
 	unsigned bio_flags = 0;
-	uint64_t align = dio->flags & IOMAP_DIO_FSBLOCK_ALIGNED ? bs : dev->logical_block;
 	int err = 0, zero_err = 0;
 
-	if (!IS_ALIGNED(iter->pos | len, align))
+	if (!IS_ALIGNED(iter->pos | len, bio_align(iter, dio)))
 		return -EINVAL;
 	dio->workers = dev->dio_workers;
 	if (write) {

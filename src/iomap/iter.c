@@ -54,6 +54,8 @@ static const char *mapping_fault(const struct iomap_iter *iter)
 	if ((m->type == IOMAP_MAPPED || m->type == IOMAP_UNWRITTEN) && m->addr == IOMAP_NULL_ADDR &&
 	    !(m->flags & IOMAP_F_ANON_WRITE))
 		return "mapping without an address";
+	if ((m->flags & IOMAP_F_XATTR) && !(iter->flags & IOMAP_REPORT))
+		return "mapping of attributes for data";
 	if (s->type != IOMAP_HOLE && (s->offset > iter->pos || iomap_end(s) <= iter->pos))
 		return "source mapping does not hold the position";
 	return NULL;

@@ -346,6 +346,7 @@ static int toy_begin_locked(struct toy *t, uint64_t pos, uint64_t length, unsign
 	}
 	if (new)
 		m->flags |= IOMAP_F_NEW;
+	m->flags |= t->map_flags;
 	if (t->fbatch && (flags & IOMAP_ZERO) && m->type == IOMAP_UNWRITTEN) {
 		uint64_t reach = pos;
 

@@ -72,6 +72,7 @@ struct toy {
 	_Atomic int begin_countdown;    /* fail_begin hits the n-th begin; 0 = off */
 	_Atomic int stale_times;        /* iomap_valid says no this often */
 	bool cap_one_block;             /* begin answers one block at a time */
+	uint32_t map_flags;             /* in every mapping of begin */
 	bool fbatch;                    /* zeroing gets the list of dirty folios */
 
 	/* Completions that wait. */
