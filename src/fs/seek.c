@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "extent.h"
+#include "xattr.h"
 
 static int query_begin(struct fs_ctx *ctx, struct fs_inode *ip)
 {
@@ -38,6 +39,7 @@ int64_t fs_lseek(struct fs_ctx *ctx, struct fs_inode *ip, int64_t off, int whenc
 int fs_fiemap(struct fs_ctx *ctx, struct fs_inode *ip, struct fiemap_extent_info *fi, uint64_t start,
 	      uint64_t len)
 {
+	const bool attrs = fi->fi_flags & FIEMAP_FLAG_XATTR;
 	int err;
 
 	if (!fs_is_reg(ip))
@@ -45,11 +47,12 @@ int fs_fiemap(struct fs_ctx *ctx, struct fs_inode *ip, struct fiemap_extent_info
 	err = query_begin(ctx, ip);
 	if (err)
 		return err;
-	err = fiemap_prep(&ip->vfs, fi, start, &len, OD_FILE_SIZE_MAX, FIEMAP_FLAG_SYNC);
+	err = fiemap_prep(&ip->vfs, fi, start, &len, OD_FILE_SIZE_MAX,
+			  FIEMAP_FLAG_SYNC | FIEMAP_FLAG_XATTR);
 	if (err)
 		return err;
 	lk_rdlock(&ip->vfs.i_rwsem);
-	err = iomap_fiemap(&ip->vfs, fi, start, len, &fs_report_iomap_ops);
+	err = iomap_fiemap(&ip->vfs, fi, start, len, attrs ? &fs_xattr_iomap_ops : &fs_report_iomap_ops);
 	lk_rw_unlock(&ip->vfs.i_rwsem);
 	return err;
 }

@@ -25,6 +25,15 @@
 #define XATTR_BLOB_BLOCKS DIV_ROUND_UP(OD_XATTR_VALUE_MAX, OD_BLOB_DATA)
 #define XATTR_OLD_MAX     (XATTR_LIST_BLOCKS + XATTR_BLOB_BLOCKS)
 
+/* An address in a list or an inode's area: at any byte. */
+static inline uint64_t le64_at(const uint8_t *p)
+{
+	le64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64_get(v);
+}
+
 /* ---- Blobs (xattr_blob.c) ------------------------------------------------------------- */
 
 static inline unsigned xattr_blob_blocks(size_t len)
@@ -41,6 +50,9 @@ int xattr_blob_blocks_of(struct fs_inode *ip, uint64_t mblk, unsigned flags, uin
 int xattr_blob_write(struct jnl_handle *h, struct fs_inode *ip, const void *data, size_t len,
 		     uint64_t *mblk);
 int xattr_blob_free(struct jnl_handle *h, struct fs_inode *ip, const uint64_t *blocks, unsigned n);
+
+/* FIEMAP_FLAG_XATTR (xattr_iomap.c). */
+extern const struct iomap_ops fs_xattr_iomap_ops;
 
 /* ---- Lists (xattr_list.c) ---------------------------------------------------------------- */
 

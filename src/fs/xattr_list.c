@@ -78,14 +78,6 @@ bool xattr_find(const uint8_t *list, size_t len, const struct xattr_name *n, str
 	return false;
 }
 
-static uint64_t le64_at(const uint8_t *p)
-{
-	le64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64_get(v);
-}
-
 int xattr_load(struct fs_inode *ip, unsigned flags, const uint8_t **list, size_t *len,
 	       uint8_t **mem)
 {

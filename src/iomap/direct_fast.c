@@ -23,7 +23,8 @@ static bool device_takes(const struct iomap_iter *iter, const void *mem)
 {
 	const struct iomap *m = &iter->iomap;
 
-	return m->type == IOMAP_MAPPED && !(m->flags & IOMAP_F_INTEGRITY) && iomap_length(iter) == iter->len &&
+	return m->type == IOMAP_MAPPED && !(m->flags & IOMAP_F_INTEGRITY) &&
+	       iomap_length(iter) == iter->len &&
 	       IS_ALIGNED(iter->pos | iter->len, (uint64_t)m->bdev->logical_block) &&
 	       IS_ALIGNED((uintptr_t)mem, m->bdev->mem_align);
 }

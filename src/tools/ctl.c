@@ -56,6 +56,7 @@ static const struct argp_option options[] = {
 	{"dontcache", OPT_DONTCACHE, NULL, 0, "write: keep nothing of it in the daemon's cache", 0},
 	{"minimum", OPT_MINIMUM, "BYTES", 0, "trim: leave shorter runs alone", 0},
 	{"sync", OPT_SYNC, NULL, 0, "fiemap, shutdown: write everything back first", 0},
+	{"xattr", 'x', NULL, 0, "fiemap: where the attributes are, not the data", 0},
 	{"udev", OPT_UDEV, NULL, 0, "probe: print udev properties", 0},
 	{"output", 'o', "FILE", 0, "metadump: the image to make", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "wait: give up after so long", 0},
@@ -105,14 +106,32 @@ static uint64_t parse_bytes(const char *arg, struct argp_state *state)
 	return v;
 }
 
+/* The option that is just on or off; NULL for all others. */
+static bool *switch_of(struct ctl_opts *o, int key)
+{
+	switch (key) {
+	case 'j': return &o->json;
+	case 'x': return &o->xattr;
+	case OPT_SYNC: return &o->sync;
+	case OPT_ATOMIC: return &o->atomic;
+	case OPT_DONTCACHE: return &o->dontcache;
+	case OPT_UDEV: return &o->udev;
+	case OPT_FORCE: return &o->force;
+	case OPT_KEEP_CRC: return &o->keep_crc;
+	default: return NULL;
+	}
+}
+
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
 	struct command_line *cl = state->input;
+	bool *on = switch_of(&cl->opts, key);
 
+	if (on) {
+		*on = true;
+		return 0;
+	}
 	switch (key) {
-	case 'j':
-		cl->opts.json = true;
-		break;
 	case 'L':
 		cl->opts.label = arg;
 		break;
@@ -135,29 +154,11 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_MINIMUM:
 		cl->opts.minimum = parse_bytes(arg, state);
 		break;
-	case OPT_SYNC:
-		cl->opts.sync = true;
-		break;
 	case OPT_SRC_OFFSET:
 		cl->opts.src_offset = parse_bytes(arg, state);
 		break;
 	case OPT_DST_OFFSET:
 		cl->opts.dst_offset = parse_bytes(arg, state);
-		break;
-	case OPT_ATOMIC:
-		cl->opts.atomic = true;
-		break;
-	case OPT_DONTCACHE:
-		cl->opts.dontcache = true;
-		break;
-	case OPT_UDEV:
-		cl->opts.udev = true;
-		break;
-	case OPT_FORCE:
-		cl->opts.force = true;
-		break;
-	case OPT_KEEP_CRC:
-		cl->opts.keep_crc = true;
 		break;
 	case OPT_TIMEOUT:
 		cl->opts.timeout_s = (unsigned)parse_bytes(arg, state);

@@ -14,7 +14,7 @@
 struct ctl_opts {
 	bool json;
 	bool udev;
-	bool sync;
+	bool sync, xattr;
 	bool mmp;               /* --mmp was given */
 	uint64_t mmp_interval_s;
 	unsigned timeout_s;

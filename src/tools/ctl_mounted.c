@@ -103,7 +103,7 @@ int ctl_fiemap(const struct ctl_opts *o, const char *path)
 		memset(m, 0, sizeof(*m));
 		m->start = pos;
 		m->length = end - pos;
-		m->flags = o->sync ? FIEMAP_FLAG_SYNC : 0;
+		m->flags = (o->sync ? FIEMAP_FLAG_SYNC : 0) | (o->xattr ? FIEMAP_FLAG_XATTR : 0);
 		m->extent_count = IOMAPFS_FIEMAP_EXTENTS;
 		if (ioctl(fd, IOMAPFS_IOC_FIEMAP, m) < 0)
 			err = errno;

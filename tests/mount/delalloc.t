@@ -37,4 +37,13 @@ ok $? "contents are right"
 dd if=/dev/zero of=big bs=64M count=1 status=none
 sync -f .
 same "$(extents big)" 1 "64 MiB written in one go are one extent"
+
+touch a
+"$ctl" fiemap -x a | grep -q inline
+ok $([ $? != 0 ]; echo $?) "a file without attributes has none to show"
+setfattr -n user.x -v y a && "$ctl" fiemap -x a | grep -q inline
+ok $? "fiemap -x shows attributes in the inode"
+setfattr -n user.big -v "$(head -c 9000 /dev/zero | tr '\0' x)" a
+same "$("$ctl" fiemap -x --json a | python3 -c 'import json,sys; print(sum(e["length"] for e in json.load(sys.stdin)["extents"][1:]))')" \
+	12288 "and the blocks of a large value"
 done_testing

@@ -110,6 +110,58 @@ START_TEST(sync_flushes_without_a_commit)
 END_TEST
 
 /*
+ * O_DSYNC over blocks that are there: each write is durable by itself, and nothing else is. What changes
+ * metadata needs the log, and so does O_SYNC.
+ */
+START_TEST(dsync_overwrite_is_fua)
+{
+	static _Alignas(65536) uint8_t data[131072], want[196608];
+	const unsigned dsync = IOCB_DIRECT | IOCB_DSYNC;
+	const struct bd_trace_rec *r;
+	unsigned writes = 0, fua = 0, flushes = 0;
+	struct fs_inode *ip;
+	struct bd *trace;
+	struct filefs f;
+	size_t n;
+
+	filefs_fill(data, sizeof(data), 7);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	filefs_umount(&f);
+	ck_assert_int_eq(bd_trace_create(filefs_passthrough(f.mem), NULL, &trace), 0);
+	f.top = trace;
+	filefs_mount(&f);
+	ip = filefs_create(&f, "d");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, 0), sizeof(data));
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	filefs_expect(&f, ip, 0, data, sizeof(data), IOCB_DIRECT);
+	bd_trace_reset(trace);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data + 65536, 65536, 0, dsync), 65536);
+	n = bd_trace_get(trace, &r);
+	for (size_t i = 0; i < n; i++) {
+		writes += r[i].op == BD_WRITE;
+		fua += r[i].op == BD_WRITE && (r[i].flags & BD_FUA);
+		flushes += r[i].op == BD_FLUSH || (r[i].flags & BD_PREFLUSH);
+	}
+	ck_assert_uint_ge(writes, 1);
+	ck_assert_uint_eq(fua, writes);
+	ck_assert_uint_eq(flushes, 0);
+	/* A longer file is a change of metadata: the log has it before the call returns. */
+	bd_trace_reset(trace);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, 65536, 131072, dsync), 65536);
+	n = bd_trace_get(trace, &r);
+	for (size_t i = 0; i < n; i++)
+		flushes += r[i].op == BD_FLUSH || (r[i].flags & BD_PREFLUSH);
+	ck_assert_uint_ge(flushes, 1);
+	memcpy(want, data + 65536, 65536);
+	memcpy(want + 65536, data + 65536, 65536);
+	memcpy(want + 131072, data, 65536);
+	survives(&f, "d", want, sizeof(want));
+	fs_iput(ip);
+	filefs_end(&f);
+}
+END_TEST
+
+/*
  * Written, not synced, renamed over an older file, power cut: the name leads to the old
  * contents or to the new ones, not to a file of no length.
  */
@@ -240,6 +292,7 @@ int main(void)
 	tcase_add_loop_test(t, sync_makes_the_name_durable, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, sync_after_eviction, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, sync_flushes_without_a_commit, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, dsync_overwrite_is_fua, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, replaced_by_rename_is_whole, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, replaced_link_is_whole, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, failed_replacement_changes_nothing, 0, NR_SHIFTS);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Extended attributes against a model, their errors, and room shared with data. */
+#include <linux/fiemap.h>
+
 #include "names_fx.h"
 
 static struct fx x;
@@ -242,6 +244,69 @@ START_TEST(test_directory)
 }
 END_TEST
 
+/* FIEMAP of attributes: none, in the inode, in a blob of several blocks, with values of their own. */
+static unsigned where(struct fs_inode *ip, struct fiemap_extent *e, unsigned max)
+{
+	struct fiemap_extent_info fi = { .fi_flags = FIEMAP_FLAG_XATTR, .fi_extents_max = max,
+					 .fi_extents_start = e };
+
+	ck_assert_int_eq(fs_fiemap(&x.ctx, ip, &fi, 0, UINT64_MAX), 0);
+	return fi.fi_extents_mapped;
+}
+
+START_TEST(fiemap_of_attributes)
+{
+	static char big[20000], name[32];
+	struct fs_inode *ip = file("f");
+	struct fiemap_extent e[64];
+	uint64_t bytes = 0;
+	unsigned n;
+
+	ck_assert_uint_eq(where(ip, e, 64), 0);
+	ck_assert_int_eq(set(ip, "user.a", "1", 1, 0), 0);
+	ck_assert_uint_eq(where(ip, e, 64), 1);
+	ck_assert_uint_eq(e[0].fe_flags, FIEMAP_EXTENT_DATA_INLINE | FIEMAP_EXTENT_NOT_ALIGNED |
+						 FIEMAP_EXTENT_LAST);
+	ck_assert_uint_eq(e[0].fe_logical, 0);
+	ck_assert_uint_gt(e[0].fe_length, 0);
+	/* A value of its own lies behind the list, at a block. */
+	memset(big, 'v', sizeof(big));
+	ck_assert_int_eq(set(ip, "user.big", big, sizeof(big), 0), 0);
+	n = where(ip, e, 64);
+	ck_assert_uint_ge(n, 2);
+	ck_assert_uint_eq(e[0].fe_flags & FIEMAP_EXTENT_DATA_INLINE, FIEMAP_EXTENT_DATA_INLINE);
+	ck_assert_uint_eq(e[1].fe_logical, 4096);
+	ck_assert_uint_ne(e[1].fe_physical, 0);
+	for (unsigned i = 1; i < n; i++)
+		bytes += e[i].fe_length;
+	ck_assert_uint_eq(bytes, 5 * 4096); /* 20000 bytes in blocks with a header each */
+	ck_assert_uint_eq(e[n - 1].fe_flags & FIEMAP_EXTENT_LAST, FIEMAP_EXTENT_LAST);
+	ck_assert_uint_eq(where(ip, NULL, 0), n);
+	/* Many of them: the list leaves the inode. */
+	for (unsigned i = 0; i < 12; i++) {
+		snprintf(name, sizeof(name), "user.n%u", i);
+		ck_assert_int_eq(set(ip, name, big, 1000, 0), 0);
+	}
+	n = where(ip, e, 64);
+	bytes = 0;
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert_uint_eq(e[i].fe_flags & FIEMAP_EXTENT_DATA_INLINE, 0);
+		ck_assert_uint_eq(e[i].fe_logical, bytes);
+		ck_assert_uint_eq(e[i].fe_physical % 4096, 0);
+		bytes += e[i].fe_length;
+	}
+	ck_assert_uint_eq(bytes, (4 + 5) * 4096);
+	/* What is there, seen on the device. */
+	ck_assert_int_eq(fs_sync(x.fs), 0);
+	ck_assert_int_eq(fs_removexattr(&x.ctx, ip, "user.big"), 0);
+	n = where(ip, e, 64);
+	for (bytes = 0; n; n--)
+		bytes += e[n - 1].fe_length;
+	ck_assert_uint_eq(bytes, 4 * 4096);
+	fs_iput(ip);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("xattr");
@@ -254,6 +319,7 @@ int main(void)
 	tcase_add_test(tc, test_full_list);
 	tcase_add_test(tc, test_model);
 	tcase_add_test(tc, test_directory);
+	tcase_add_test(tc, fiemap_of_attributes);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
