@@ -35,6 +35,11 @@ enum bd_op {
  * of two bytes within info.atomic_min..atomic_max at a multiple of its length; -EINVAL otherwise.
  */
 #define BD_ATOMIC   (1u << 3)
+/*
+ * A hint: look for the end of this read or write instead of waiting for an interrupt. Taken by a device
+ * opened with BD_OPEN_POLL that can; the ordinary way everywhere else.
+ */
+#define BD_POLL     (1u << 4)
 
 struct bd;
 
@@ -114,6 +119,7 @@ struct bd {
 #define BD_OPEN_RDONLY   (1u << 0)
 #define BD_OPEN_EXCL     (1u << 1) /* block device: O_EXCL; kept until bd_close */
 #define BD_OPEN_BUFFERED (1u << 2) /* do not try O_DIRECT */
+#define BD_OPEN_POLL     (1u << 4) /* have a second ring for BD_POLL requests, where that is possible */
 #define BD_OPEN_LOCK     (1u << 3) /* image file: OFD write lock (read lock if RDONLY), -EBUSY if held */
 
 /*

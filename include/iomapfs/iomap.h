@@ -80,7 +80,7 @@ void inode_dio_wait(struct inode *inode);
 enum iomap_bio_op { IOMAP_BIO_READ, IOMAP_BIO_WRITE };
 #define IOMAP_BIO_FUA    (1u << 0) /* durable on completion */
 #define IOMAP_BIO_ATOMIC (1u << 1) /* untorn */
-#define IOMAP_BIO_POLL   (1u << 2)
+#define IOMAP_BIO_POLL   (1u << 2) /* a hint: look for its end instead of waiting for it */
 #define IOMAP_BIO_INLINE_VECS 8
 
 /*
@@ -498,8 +498,8 @@ struct iomap_dio_ops {
  * aligned memory; pos and len must be multiples of dev->logical_block, else -EINVAL.
  * The caller's memory and its iovec array must stay valid until completion.
  * -ENOTBLK (nothing done), or a short count after it came up midway: do the rest
- * through the cache, then write back and drop that range. IOCB_HIPRI is a hint and
- * not used.
+ * through the cache, then write back and drop that range. IOCB_HIPRI asks the device
+ * to poll (IOMAP_BIO_POLL), where one bio is all there is and nothing but its end is waited for.
  *
  * IOCB_ATOMIC, a write that is untorn: what generic_atomic_write_valid says; begin
  * gets IOMAP_ATOMIC and decides how. With IOMAP_F_ATOMIC_BIO the device does it: the

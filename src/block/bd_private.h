@@ -24,6 +24,16 @@ int bd_host_sync(struct bd_host *host, struct bd_io *io);
 int bd_host_rw_flags(const struct bd_io *io);
 #define BD_RWF_ATOMIC 0x40 /* RWF_ATOMIC, which older headers lack; only where info.atomic_max says so */
 
+/* bd_poll.c: a polled ring on a host file. */
+struct bd_poll;
+/* One request ended with res, as a completion of io_uring says it; on the polling thread. */
+typedef void (*bd_poll_done_t)(void *arg, struct bd_io *io, int res);
+int bd_poll_create(int fd, bd_poll_done_t done, void *arg, struct bd_poll **out);
+/* A READ or WRITE, to be looked for. False: not taken, full or known not to work here. */
+bool bd_poll_submit(struct bd_poll *p, struct bd_io *io);
+/* Nothing in flight any more. NULL is allowed. */
+void bd_poll_destroy(struct bd_poll *p);
+
 /* Copy [io->offset, +len) between an io's vectors and memory. */
 void bd_iov_to_mem(const struct bd_io *io, void *mem);
 void bd_mem_to_iov(const struct bd_io *io, const void *mem);

@@ -40,6 +40,7 @@ struct bd_uring {
 	struct lk_mutex flight_lock;
 	pthread_cond_t flight_cond;
 	uint64_t in_flight;
+	struct bd_poll *poll; /* NULL: no polled ring */
 	struct iovec *fixed; /* registered memory */
 	unsigned nr_fixed;
 };
@@ -269,6 +270,24 @@ static void complete(struct bd_uring *u, uint64_t ud, int res)
 		finish(u, io, res);
 }
 
+/* From the polled ring. What it could not do, or not all of it, goes on in the ordinary one. */
+static void poll_done(void *arg, struct bd_io *io, int res)
+{
+	struct bd_uring *u = arg;
+
+	io->flags &= ~BD_POLL;
+	if (res == -EOPNOTSUPP || res == -EINVAL)
+		ring_queue(u, io);
+	else
+		complete(u, (uint64_t)(uintptr_t)io | TAG_IO, res);
+}
+
+static bool may_poll(const struct bd_uring *u, const struct bd_io *io)
+{
+	return u->poll && (io->flags & BD_POLL) && !(io->flags & (BD_FUA | BD_PREFLUSH)) &&
+	       (io->op == BD_READ || io->op == BD_WRITE);
+}
+
 static void *reap(void *arg)
 {
 	struct bd_uring *u = arg;
@@ -304,7 +323,7 @@ static void uring_submit(struct bd *bd, struct bd_io *io)
 	flight_begin(u);
 	if (!u->have_ring || io->op == BD_DISCARD || io->op == BD_WRITE_ZEROES)
 		submit_slow(u, io);
-	else
+	else if (!may_poll(u, io) || !bd_poll_submit(u->poll, io))
 		ring_queue(u, io);
 }
 
@@ -386,6 +405,7 @@ static void uring_destroy(struct bd *bd)
 		lk_cond_wait(&u->flight_cond, &u->flight_lock);
 	lk_unlock(&u->flight_lock);
 	work_pool_destroy(u->slow);
+	bd_poll_destroy(u->poll);
 	if (u->have_ring)
 		stop_ring(u);
 	bd_host_close(&u->host);
@@ -479,6 +499,10 @@ int bd_open(const char *path, unsigned flags, struct bd **out)
 	err = start_ring(u);
 	if (err)
 		log_info("%s: io_uring is not available (%s): using threads", path, strerror(-err));
+	/* Only for what goes past the page cache. Without, such requests are ordinary ones. */
+	if ((flags & BD_OPEN_POLL) && u->have_ring && u->bd.info.direct &&
+	    bd_poll_create(u->host.fd, poll_done, u, &u->poll))
+		u->poll = NULL;
 	err = work_pool_create("bd-slow", u->have_ring ? SLOW_THREADS : NO_RING_THREADS, &u->slow);
 	if (err)
 		goto out_ring;
@@ -486,6 +510,7 @@ int bd_open(const char *path, unsigned flags, struct bd **out)
 	return 0;
 
 out_ring:
+	bd_poll_destroy(u->poll);
 	if (u->have_ring)
 		stop_ring(u);
 	free(u->bd.name);

@@ -24,7 +24,8 @@ static void dev_submit(struct iomap_dev *dev, struct iomap_bio *bio)
 	*io = (struct bd_io){
 		.op = bio->op == IOMAP_BIO_READ ? BD_READ : BD_WRITE,
 		.flags = (bio->flags & IOMAP_BIO_FUA ? BD_FUA : 0) |
-			 (bio->flags & IOMAP_BIO_ATOMIC ? BD_ATOMIC : 0),
+			 (bio->flags & IOMAP_BIO_ATOMIC ? BD_ATOMIC : 0) |
+			 (bio->flags & IOMAP_BIO_POLL ? BD_POLL : 0),
 		.offset = bio->addr,
 		.len = bio->len,
 		.iov = bio->vec,

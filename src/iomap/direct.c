@@ -136,6 +136,16 @@ static uint64_t bio_align(const struct iomap_iter *iter, const struct iomap_dio 
 	return m->bdev->logical_block;
 }
 
+/* One bio that is the whole request, and whose end is all that is left to do. */
+static bool may_poll(const struct iomap_iter *iter, const struct iomap_dio *dio, uint64_t bytes)
+{
+	const unsigned work = IOMAP_DIO_UNWRITTEN | IOMAP_DIO_COW;
+
+	if (!(dio->iocb->ki_flags & IOCB_HIPRI) || dio->size || bytes != iter->len || (dio->flags & work))
+		return false;
+	return !(dio->flags & DIO_NEED_SYNC) && iter->pos + bytes <= dio->i_size;
+}
+
 /* Device requests for [iter->pos, +len); *done counts what was submitted, also on error. */
 static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t len,
 		       unsigned bio_flags, uint64_t *done)
@@ -163,6 +173,8 @@ static int submit_data(struct iomap_iter *iter, struct iomap_dio *dio, uint64_t 
 		bio->flags = bio_flags;
 		n = bounce ? add_bounce(dio, bio, len - *done, max_io) :
 			     (int64_t)add_user_memory(dio, bio, len - *done, max_io);
+		if (n > 0 && may_poll(iter, dio, (uint64_t)n))
+			bio->flags |= IOMAP_BIO_POLL;
 		if (n > 0 && (bio_flags & IOMAP_BIO_ATOMIC) && (uint64_t)n != len)
 			n = -EINVAL;
 		if (n <= 0) {

@@ -10,7 +10,7 @@ static bool is_small_read(const struct kiocb *iocb, struct iov_iter *user)
 	uint64_t isize = i_size_read(iocb->ki_inode);
 	size_t piece;
 
-	if ((iocb->ki_flags & IOCB_WRITE) || iocb->ki_complete)
+	if ((iocb->ki_flags & (IOCB_WRITE | IOCB_HIPRI)) || iocb->ki_complete)
 		return false;
 	if (user->count > i_blocksize(iocb->ki_inode) || iocb->ki_pos >= isize ||
 	    user->count > isize - iocb->ki_pos)

@@ -208,6 +208,48 @@ START_TEST(registered_memory)
 }
 END_TEST
 
+/* Polled where the file below can, and the ordinary way where not: the same bytes, and every end once. */
+START_TEST(polled_requests)
+{
+	enum { N = 300 };
+	struct bd_io *ios = calloc(N, sizeof(*ios));
+	struct iovec *iov = calloc(N, sizeof(*iov));
+	char *data = aligned(N * 4096, 0), *back = aligned(N * 4096, 0);
+	struct bd *bd;
+	struct batch b;
+
+	ck_assert_int_eq(bd_open(image, BD_OPEN_POLL, &bd), 0);
+	for (unsigned i = 0; i < N; i++)
+		memset(data + i * 4096, (int)(i % 251) + 1, 4096);
+	for (unsigned op = 0; op < 2; op++) {
+		batch_init(&b, N);
+		for (unsigned i = 0; i < N; i++) {
+			iov[i] = (struct iovec){ (op ? back : data) + i * 4096, 4096 };
+			ios[i] = (struct bd_io){ .op = op ? BD_READ : BD_WRITE, .offset = (uint64_t)i * 4096,
+						 .len = 4096, .iov = &iov[i], .nr_iov = 1,
+						 .end_io = batch_end, .private = &b,
+						 .flags = BD_POLL | (i % 5 || op ? 0 : BD_FUA) };
+			bd_submit(bd, &ios[i]);
+		}
+		batch_wait(&b);
+		ck_assert_int_eq(b.error, 0);
+	}
+	ck_assert_mem_eq(data, back, N * 4096);
+	ck_assert_int_eq(truncate(image, 4096), 0);
+	batch_init(&b, 1);
+	ios[0] = (struct bd_io){ .op = BD_READ, .offset = 8192, .len = 4096, .iov = iov, .nr_iov = 1,
+				 .end_io = batch_end, .private = &b, .flags = BD_POLL };
+	bd_submit(bd, &ios[0]);
+	batch_wait(&b);
+	ck_assert_int_eq(b.error, -EIO);
+	bd_close(bd);
+	free(ios);
+	free(iov);
+	free(data);
+	free(back);
+}
+END_TEST
+
 START_TEST(image_lock_excludes_second_writer)
 {
 	struct bd *a, *b;
@@ -550,6 +592,7 @@ int main(void)
 	tcase_add_loop_test(tc, counters, 0, 3);
 	tcase_add_loop_test(tc, request_limits, 0, 3);
 	tcase_add_test(tc, registered_memory);
+	tcase_add_test(tc, polled_requests);
 	tcase_add_test(tc, image_lock_excludes_second_writer);
 	tcase_add_test(tc, image_cut_short_is_an_error);
 	tcase_add_loop_test(tc, short_transfers_go_on, 0, 2);

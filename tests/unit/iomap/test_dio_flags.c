@@ -191,6 +191,33 @@ START_TEST(bounce)
 }
 END_TEST
 
+/* Polled: what is one bio with nothing to do after it. */
+START_TEST(hipri)
+{
+	struct req r = { .iov = { { ref, 16384 } } };
+
+	toy_log_reset(t);
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_WRITE | IOCB_HIPRI), 16384);
+	ck_assert_uint_eq(t->log[0].flags, IOMAP_BIO_POLL);
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_HIPRI), 16384);
+	ck_assert_uint_eq(t->log[1].flags, IOMAP_BIO_POLL);
+	r.iov[0].iov_len = 512;
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_HIPRI), 512);
+	ck_assert_uint_eq(t->log[2].flags, IOMAP_BIO_POLL);
+	r.iov[0].iov_len = 16384;
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_WRITE), 16384);
+	ck_assert_uint_eq(t->log[3].flags, 0);
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_WRITE | IOCB_HIPRI | IOCB_DSYNC), 16384);
+	ck_assert_uint_eq(t->log[4].flags, IOMAP_BIO_FUA);
+	toy_set_blocks(t, 0, 4, IOMAP_UNWRITTEN, 0xdd);
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_WRITE | IOCB_HIPRI), 16384);
+	ck_assert_uint_eq(t->log[5].flags, 0);
+	t->dev.max_io = 8192;
+	ck_assert_int_eq(submit(t, &r, 0, IOCB_WRITE | IOCB_HIPRI), 16384);
+	ck_assert_uint_eq(t->log[6].flags | t->log[7].flags, 0);
+}
+END_TEST
+
 /* ---- Hooks of the file system --------------------------------------------------------------- */
 
 static unsigned nr_hooked, nr_failed_from;
@@ -345,6 +372,7 @@ int main(void)
 	tcase_add_test(tc, partial);
 	tcase_add_test(tc, fsblock_aligned);
 	tcase_add_test(tc, bounce);
+	tcase_add_test(tc, hipri);
 	tcase_add_test(tc, submit_io_and_bio_set);
 	tcase_add_test(tc, workers_of_each_device);
 	tcase_add_test(tc, fast_read);
