@@ -289,6 +289,8 @@ static int64_t write_direct(struct write_req *w)
 	const size_t count = w->from->count;
 	int64_t ret, more;
 
+	if (TEST_BREAK("untorn-in-place"))
+		w->iocb->ki_flags &= ~IOCB_ATOMIC;
 	if (w->iocb->ki_flags & IOCB_ATOMIC)
 		return write_untorn(w);
 	if (bits & (ip->fs->idev->logical_block - 1))

@@ -75,7 +75,8 @@ static int is_long(struct fs_inode *ip, uint64_t fblk, bool *res)
 	err = ext_find(ip, fblk, 0, &first);
 	if (err == 1)
 		err = ext_find_le(ip, ext_max_fblk(ip->fs), 0, &last);
-	*res = err == 1 && first.fblk != last.fblk;
+	/* A shared extent goes in as many steps as it has runs of owners. */
+	*res = err == 1 && (first.fblk != last.fblk || fs_may_share(ip));
 	lk_unlock(&ip->extlock);
 	return err < 0 ? err : 0;
 }

@@ -67,6 +67,7 @@ else
 	broken size-before-data -l 1 -p -c doubling
 	broken no-revoke -d -c each
 	broken shift-not-durable -d -c each
+	broken untorn-in-place -l 1 -p -c doubling
 fi
 echo "1..$n"
 exit $failed

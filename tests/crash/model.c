@@ -295,6 +295,43 @@ static bool byte_possible(const struct m_range *r, int ino, int lo, uint32_t at,
 	return false;
 }
 
+/* Nothing after state k changed what it wrote to [from, to). */
+static bool kept_since(const struct m_range *r, int k, const struct m_written *w)
+{
+	for (int i = k; i <= r->hi; i++) {
+		const struct m_inode *s = &r->states[i].ino[w->ino];
+
+		if (!s->used || s->size < w->to ||
+		    memcmp(s->data + w->from, r->states[k].ino[w->ino].data + w->from, w->to - w->from))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Of what an untorn write wrote, some bytes are there that the file never had before it, and
+ * others are not.
+ */
+static bool is_torn(const struct m_range *r, int lo, int k, const uint8_t *got, uint32_t n)
+{
+	const struct m_written *w = &r->untorn[k];
+	const uint8_t *want = r->states[k].ino[w->ino].data;
+	bool some = false, lacks = false;
+
+	for (uint32_t at = w->from; at < w->to; at++) {
+		bool fresh = true;
+
+		if (at >= n || got[at] != want[at]) {
+			lacks = true;
+			continue;
+		}
+		for (int i = lo; i < k && fresh; i++)
+			fresh = r->states[i].ino[w->ino].data[at] != want[at];
+		some |= fresh;
+	}
+	return some && lacks;
+}
+
 static bool judge_contents(struct judge *j, int ino, const char *name)
 {
 	int lo = j->r->data[ino];
@@ -326,6 +363,10 @@ static bool judge_contents(struct judge *j, int ino, const char *name)
 			 name, at, buf[at]);
 		return false;
 	}
+	for (int k = lo + 1; k <= j->r->hi; k++)
+		if (j->r->untorn[k].to && j->r->untorn[k].ino == ino && kept_since(j->r, k, &j->r->untorn[k]) &&
+		    is_torn(j->r, lo, k, buf, (uint32_t)n))
+			return say(j, name, "untorn write of state", k, 0);
 	return true;
 }
 

@@ -73,6 +73,8 @@ struct m_range {
 		int ino;
 		uint32_t from, to; /* to 0: none */
 	} written[M_STATES];
+	/* By state: the bytes that an untorn write wrote there, if it was one: all of them or none. */
+	struct m_written untorn[M_STATES];
 };
 /* Compare a mounted file system; false with a reason in why. */
 bool m_judge(const struct m_range *r, struct fs *fs, char *why, size_t size);

@@ -17,6 +17,7 @@
 #endif
 
 #define K 1024u
+#define BLOCK 4096u /* of the file system that disk.c makes */
 
 /*
  * foo has 20000 bytes and an attribute, A/foo 9000, small 200 (inside its inode), A/two names
@@ -79,6 +80,12 @@ const struct op op_table[] = {
 	{ "collapse foo 4096+8192", OP_COLLAPSE, "foo", NULL, 4 * K, 8 * K },
 	{ "insert foo 8192+4096", OP_INSERT, "foo", NULL, 8 * K, 4 * K },
 	{ "copy A/foo foo", OP_COPY, "A/foo", "foo", 0, 9000 },
+	{ "clone foo A/foo", OP_CLONE, "foo", "A/foo" },
+	{ "clone A/foo bar", OP_CLONE, "A/foo", "bar" },
+	{ "dedupe foo A/foo", OP_DEDUPE, "foo", "A/foo", 0, 8192 },
+	{ "unshare foo", OP_UNSHARE, "foo", NULL, 0, 20000 },
+	{ "untorn foo 8192+8192", OP_UNTORN, "foo", NULL, 8192, 8192 },
+	{ "untorn A/foo 16384+4096", OP_UNTORN, "A/foo", NULL, 16384, 4096 },
 	{ "setxattr foo 30", OP_SETXATTR, "foo", NULL, 0, 30 },
 	{ "setxattr foo 20000", OP_SETXATTR, "foo", NULL, 0, 20000 },
 	{ "setxattr A 60000", OP_SETXATTR, "A", NULL, 0, 60000 },
@@ -266,6 +273,23 @@ static int exec_copy(struct run *r, const struct op *op, struct fs_inode *in)
 	return n < 0 ? (int)n : 0;
 }
 
+/* dedupe: of the first len bytes, where both have as many. */
+static int exec_share(struct run *r, const struct op *op, struct fs_inode *in)
+{
+	struct fs_inode *out;
+	uint64_t deduped;
+	int err = walk(r, op->b, &out);
+
+	if (err)
+		return err;
+	if (op->kind == OP_CLONE)
+		err = fs_clone_range(&r->ctx, in, 0, out, 0, 0);
+	else
+		err = fs_dedupe_range(&r->ctx, in, 0, out, 0, op->len, &deduped);
+	fs_iput(out);
+	return err;
+}
+
 static int set_attr(struct run *r, struct fs_inode *ip, unsigned set, struct fs_attr a)
 {
 	return fs_setattr(&r->ctx, ip, set, &a, NULL);
@@ -340,6 +364,14 @@ static int exec_file(struct run *r, const struct op *op, struct fs_inode *ip, ui
 		return exec_insert(r, op, ip);
 	case OP_COPY:
 		return exec_copy(r, op, ip);
+	case OP_CLONE:
+	case OP_DEDUPE:
+		return exec_share(r, op, ip);
+	case OP_UNSHARE:
+		return fs_fallocate(&r->ctx, ip, FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_KEEP_SIZE, op->off,
+				    op->len);
+	case OP_UNTORN:
+		return write_file(r, ip, op->off, op->len, seed, IOCB_DIRECT | IOCB_ATOMIC);
 	case OP_SETXATTR:
 		return exec_setxattr(r, op, ip, seed);
 	default:
@@ -633,6 +665,29 @@ static int model_copy(struct model *m, const struct op *op, const struct m_inode
 	return 0;
 }
 
+static int model_share(struct model *m, const struct op *op, const struct m_inode *in)
+{
+	const int ino = m_walk(m, op->b, NULL, NULL);
+	struct m_inode *out = &m->ino[ino < 0 ? 0 : ino];
+
+	if (ino < 0)
+		return -ENOENT;
+	if (!S_ISREG(out->mode))
+		return m_is_dir(m, ino) ? -EISDIR : -EINVAL;
+	if (op->kind == OP_DEDUPE) {
+		if (op->len > in->size || op->len > out->size || in == out)
+			return -EINVAL;
+		return memcmp(in->data, out->data, op->len) ? -EBADE : 0;
+	}
+	if (in->size == 0)
+		return 0;
+	if (in == out || (in->size % BLOCK && in->size < out->size))
+		return -EINVAL;
+	memcpy(out->data, in->data, in->size);
+	grow(out, in->size);
+	return 0;
+}
+
 static int model_file(struct model *m, const struct op *op, uint32_t seed)
 {
 	const int ino = m_walk(m, op->a, NULL, NULL);
@@ -648,6 +703,7 @@ static int model_file(struct model *m, const struct op *op, uint32_t seed)
 	case OP_WRITE:
 	case OP_DIRECT:
 	case OP_DSYNC:
+	case OP_UNTORN:
 		put_bytes(ip, op->off, op->len, seed);
 		return 0;
 	case OP_TRUNC:
@@ -657,7 +713,11 @@ static int model_file(struct model *m, const struct op *op, uint32_t seed)
 		return 0;
 	case OP_KEEP:
 	case OP_HOG:
+	case OP_UNSHARE:
 		return 0;
+	case OP_CLONE:
+	case OP_DEDUPE:
+		return model_share(m, op, ip);
 	case OP_PUNCH:
 		zero_bytes(ip, op->off, op->off + op->len);
 		return 0;

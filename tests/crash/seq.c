@@ -250,6 +250,9 @@ static void range_at(const struct seq *s, unsigned at, struct m_range *r)
 			break;
 		r->hi = k;
 		r->replaced[k] = replacement(s, k);
+		if (st->op->kind == OP_UNTORN && !st->err)
+			r->untorn[k] = (struct m_written){ .ino = st->subject, .from = st->op->off,
+							   .to = st->op->off + st->op->len };
 		if (st->op->kind == OP_DSYNC && !st->err && st->end_op <= at)
 			promise_write(r, s, k);
 		if (st->end <= at && !st->persist_err)

@@ -205,6 +205,26 @@ START_TEST(frees)
 }
 END_TEST
 
+/* One extent of which only a part is shared goes as a whole. */
+START_TEST(truncate_partly_shared)
+{
+	struct fs_inode *a, *b;
+
+	begin(_i);
+	a = make_file("a", UNITS, 1);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(share(a, 0, b, 0, 2 * bs), 0);
+	ck_assert_int_eq(share(a, 4 * bs, b, 2 * bs, bs), 0);
+	ck_assert_int_eq(filefs_truncate(&f, a, 0), 0);
+	expect_bytes(b, 0, 2 * bs, 1, 0);
+	expect_bytes(b, 2 * bs, bs, 1, 4 * bs);
+	ck_assert_uint_eq(shared_blocks(b), 0);
+	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+}
+END_TEST
+
 START_TEST(unshare_all)
 {
 	struct fs_inode *a, *b;
@@ -327,6 +347,7 @@ int main(void)
 	tcase_add_loop_test(tc, write_direct_parts, 0, n);
 	tcase_add_loop_test(tc, write_durable, 0, n);
 	tcase_add_loop_test(tc, frees, 0, n);
+	tcase_add_loop_test(tc, truncate_partly_shared, 0, n);
 	tcase_add_loop_test(tc, unshare_all, 0, n);
 	tcase_add_loop_test(tc, ranges, 0, n);
 	tcase_add_loop_test(tc, dedupe, 0, n);
