@@ -121,7 +121,7 @@ void ag_update_usable(struct fs_ag *ag)
 	lk_assert_held(&ag->cnt_lock);
 	kept = ag_mblk_to_fsb(fs, ag->reserve_seen);
 	aside = aside > kept ? aside - kept : 0;
-	usable = ag->free_blocks > ag->busy_blocks ? ag->free_blocks - ag->busy_blocks : 0;
+	usable = ag->free_blocks > ag->busy.blocks ? ag->free_blocks - ag->busy.blocks : 0;
 	usable = usable > aside ? usable - aside : 0;
 	if (usable != ag->usable)
 		space_adjust_free(ag->fs, (int64_t)usable - (int64_t)ag->usable);
@@ -280,7 +280,8 @@ static int load_one(struct fs *fs, struct fs_ag *ag, uint32_t agno)
 	ag->nr_blocks = MIN(fs->sb.ag_blocks, fs->sb.nr_blocks - ag->start);
 	lk_mutex_init(&ag->lock, LK_AG, "group");
 	lk_mutex_init(&ag->cnt_lock, LK_SPACE, "group counters");
-	RB_INIT(&ag->busy);
+	RB_INIT(&ag->busy.tree);
+	RB_INIT(&ag->cooling.tree);
 	CDS_INIT_LIST_HEAD(&ag->held);
 	err = buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_HDR_MBLK, agno,
 		       &buf_ops_ag, 0, &ag->hdr);

@@ -25,6 +25,11 @@ struct busy_ext {
 };
 RB_HEAD(busy_tree, busy_ext);
 struct busy_batch;
+struct busy_set {
+	struct busy_tree tree;         /* disjoint */
+	uint64_t blocks;
+	struct busy_batch *batch;      /* of the running transaction */
+};
 
 struct fs_ag {
 	struct fs *fs;                 /* [c] */
@@ -39,12 +44,11 @@ struct fs_ag {
 
 	struct lk_mutex cnt_lock;      /* LK_SPACE */
 	uint64_t free_blocks;          /* [C] sum of FREE_POS; changes under [G] too */
-	uint64_t busy_blocks;          /* [C] */
 	uint64_t usable;               /* [C] this group's part of space.free */
 	unsigned reserve_seen;         /* [C] nr_reserve as of the last ag_end */
 	uint64_t meta_seen;            /* [C] mblks that will be free again, as of the last ag_end */
-	struct busy_tree busy;         /* [C] */
-	struct busy_batch *batch;      /* [C] of the running transaction */
+	struct busy_set busy;          /* [C] freed, discarded, staged */
+	struct busy_set cooling;       /* [C] one owner left, by a transaction that has not committed */
 	struct cds_list_head held;     /* [C] of ag_hold_blocks */
 
 	_Atomic uint64_t stat_free_bytes; /* free, busy, slots and reserve: what statfs counts */
@@ -128,10 +132,18 @@ int ag_cluster_put(struct jnl_handle *h, struct fs_ag *ag, uint64_t mblk);
 /* busy.c */
 RB_PROTOTYPE(busy_tree, busy_ext, node, busy_cmp)
 int busy_cmp(struct busy_ext *a, struct busy_ext *b);
-/* [start, len) will be freed by h's transaction; NULL: no memory, before anything happened. */
-struct busy_ext *busy_prepare(struct jnl_handle *h, struct fs_ag *ag, uint64_t start, uint64_t len);
+/*
+ * [start, len) will be freed, or lose its last but one owner (set), by h's transaction; NULL: no memory,
+ * before anything happened.
+ */
+struct busy_ext *busy_prepare(struct jnl_handle *h, struct fs_ag *ag, struct busy_set *set,
+			      uint64_t start, uint64_t len);
 /* It was; cnt_lock held. Or it was not. */
-void busy_insert(struct fs_ag *ag, struct busy_ext *e);
+void busy_insert(struct fs_ag *ag, struct busy_set *set, struct busy_ext *e);
+/* The same for a set where it may be already; takes cnt_lock. False: no memory, nothing was done. */
+bool busy_insert_again(struct fs_ag *ag, struct busy_set *set, struct busy_ext *e);
+/* Is `start` in the set? *len is cut to the blocks for which that holds. */
+bool busy_holds(struct fs_ag *ag, const struct busy_set *set, uint64_t start, uint64_t *len);
 void busy_cancel(struct busy_ext *e);
 /* First part of [start, len) that is not busy and has at least `want`, else the longest; len 0: none. */
 struct ag_extent busy_trim(struct fs_ag *ag, uint64_t start, uint64_t len, uint64_t want);

@@ -175,7 +175,7 @@ int ag_free_add(struct jnl_handle *h, struct fs_ag *ag, uint64_t start, uint64_t
 	err = add_prefetch(ag, &left, &right, &whole);
 	if (err)
 		return err;
-	busy = busy_prepare(h, ag, start, len);
+	busy = busy_prepare(h, ag, &ag->busy, start, len);
 	if (!busy)
 		return -ENOMEM;
 	err = add_pos(h, &pos, &left, &right, &whole);
@@ -191,7 +191,7 @@ int ag_free_add(struct jnl_handle *h, struct fs_ag *ag, uint64_t start, uint64_t
 	}
 	/* In one step, so that nobody counts on these blocks in between. */
 	lk_lock(&ag->cnt_lock);
-	busy_insert(ag, busy);
+	busy_insert(ag, &ag->busy, busy);
 	ag->free_blocks += len;
 	assert(ag->free_blocks <= ag->nr_blocks);
 	lk_unlock(&ag->cnt_lock);

@@ -45,15 +45,15 @@ static uint64_t map_fsb(struct fs_inode *ip, const struct iomap *m, uint64_t fbl
 }
 
 /* Is block fblk of m shared? m ends where the answer does. */
-static int look_shared(struct fs_inode *ip, uint64_t fblk, bool nowait, struct iomap *m,
-		       bool *shared)
+static int look_shared(struct fs_inode *ip, uint64_t fblk, bool nowait, bool settled,
+		       struct iomap *m, bool *shared)
 {
 	const uint64_t len = fblk_of(ip->fs, iomap_end(m)) - fblk;
 	uint32_t refs;
 	uint64_t run;
 	int err;
 
-	err = refc_query(ip->fs, map_fsb(ip, m, fblk), len, nowait ? FS_NOWAIT : 0, &refs, &run);
+	err = refc_query(ip->fs, map_fsb(ip, m, fblk), len, nowait ? FS_NOWAIT : 0, settled, &refs, &run);
 	if (err)
 		return err;
 	map_trim(ip, m, fblk + run);
@@ -70,7 +70,7 @@ int cow_report(struct fs_inode *ip, uint64_t fblk, bool nowait, struct iomap *m)
 	lk_assert_held(&ip->extlock);
 	if (!fs_may_share(ip))
 		return 0;
-	err = look_shared(ip, fblk, nowait, m, &shared);
+	err = look_shared(ip, fblk, nowait, false, m, &shared);
 	if (err)
 		return err;
 	/* Its part before fblk may be shared otherwise. */
@@ -135,7 +135,7 @@ int cow_map_write(struct fs_inode *ip, uint64_t pos, uint64_t length, unsigned f
 	}
 	if (r)
 		map_trim(ip, m, r->fblk);
-	err = look_shared(ip, fblk, flags & IOMAP_NOWAIT, m, &shared);
+	err = look_shared(ip, fblk, flags & IOMAP_NOWAIT, true, m, &shared);
 	if (err || !shared)
 		return err;
 	blocks = MIN(fblk_up(ip->fs, pos + length), fblk_of(ip->fs, iomap_end(m))) - fblk;
@@ -221,7 +221,7 @@ int cow_map_out(struct fs_inode *ip, uint64_t fblk, uint64_t nr_blocks, bool now
 	if (!r || r->fblk > fblk) {
 		if (r)
 			map_trim(ip, m, r->fblk);
-		err = look_shared(ip, fblk, nowait, m, &shared);
+		err = look_shared(ip, fblk, nowait, true, m, &shared);
 		if (err || !shared)
 			return err;
 		if (nr_blocks == 0)

@@ -172,9 +172,12 @@ int ag_free_blocks(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t
  * Shared blocks (refc.c). All take one group's lock. A run is the part at the start of [start,
  * start+len), which lies in one group, whose blocks have the same number of owners.
  */
-/* *refs owners (1: not shared) of the first *run_len blocks. flags: FS_NOWAIT: -EAGAIN. */
-int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, uint32_t *refs,
-	       uint64_t *run_len);
+/*
+ * *refs owners (1: not shared) of the first *run_len blocks. flags: FS_NOWAIT: -EAGAIN. settled: may the
+ * owner write in place? Not where the other one left in a transaction that has not committed.
+ */
+int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, bool settled,
+	       uint32_t *refs, uint64_t *run_len);
 /*
  * One owner more for the first run, *done blocks; refc_credits. Nothing was done when it fails: -EAGAIN:
  * call refc_top_up without a handle, then try again; -EMLINK; read errors.

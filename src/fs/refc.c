@@ -8,6 +8,8 @@
  * Counts change in the transaction that changes the extents, always: a power cut shows both or
  * neither.
  */
+#include <stdlib.h>
+
 #include "ag.h"
 
 struct refc {
@@ -117,8 +119,8 @@ static int last_run(struct fs_ag *ag, uint64_t start, uint64_t len, struct run *
 	return 0;
 }
 
-int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, uint32_t *refs,
-	       uint64_t *run_len)
+int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, bool settled,
+	       uint32_t *refs, uint64_t *run_len)
 {
 	struct fs_ag *ag = ag_of_fsb(fs, start);
 	struct run r;
@@ -128,6 +130,9 @@ int refc_query(struct fs *fs, uint64_t start, uint64_t len, unsigned flags, uint
 		return err;
 	err = first_run(ag, start, len, flags & FS_NOWAIT ? BUF_NOWAIT : 0, &r);
 	lk_unlock(&ag->lock);
+	/* Alone, but not durably: until the commit it is as good as shared. */
+	if (!err && settled && r.refs == 1 && busy_holds(ag, &ag->cooling, start, &r.len))
+		r.refs = 2;
 	*refs = r.refs;
 	*run_len = r.len;
 	return err;
@@ -310,6 +315,7 @@ int refc_put(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len, 
 	     uint64_t *done)
 {
 	struct recount c = { 0 };
+	struct busy_ext *cool = NULL;
 	struct fs_ag *ag;
 	int err;
 
@@ -325,6 +331,13 @@ int refc_put(struct fs *fs, struct jnl_handle *h, uint64_t start, uint64_t len, 
 	c.refs = c.run.refs - 1;
 	if (!err && c.run.refs > 1)
 		err = recount_prepare(ag, &c);
+	if (!err && c.run.refs == 2) {
+		cool = busy_prepare(h, ag, &ag->cooling, c.run.start, c.run.len);
+		if (!cool || !busy_insert_again(ag, &ag->cooling, cool)) {
+			free(cool);
+			err = -ENOMEM;
+		}
+	}
 	if (!err && c.run.refs > 1)
 		err = recount(h, ag, &c);
 	else if (!err)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Untorn writes: after a power cut all of the bytes are there or none. Where one extent holds the range, as aligned
- * on the device as in the file, and the device takes such a write whole, it does (IOMAP_F_ATOMIC_BIO).
- * Everywhere else the bytes go to blocks that are held for them, whatever the range is now, holes and
- * shared blocks included, and one transaction puts those into the map.
+ * Untorn writes: after a power cut all of the bytes are there or none. Where one extent holds the range,
+ * as aligned on the device as in the file, and the device takes such a write whole, it does
+ * (IOMAP_F_ATOMIC_BIO). Everywhere else the bytes go to blocks that are held for them, whatever the range
+ * is now, holes and shared blocks included, and one transaction puts those into the map.
  *
  * The limit is what one handle can do at worst: each block an extent of its own, old and new.
  */

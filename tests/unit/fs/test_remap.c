@@ -225,6 +225,40 @@ START_TEST(truncate_partly_shared)
 }
 END_TEST
 
+/*
+ * b gives up a block that it shares with a, in a transaction that has not committed; a writes there. A
+ * power cut now leaves b with the block, and what was in it.
+ */
+START_TEST(last_owner_waits_for_the_commit)
+{
+	struct fs_inode *a, *b;
+	struct filefs cut;
+	uint8_t *buf;
+
+	begin(_i);
+	buf = aligned_alloc(4096, bs);
+	a = make_file("a", UNITS, 1);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(share(a, 0, b, 0, 0), 0);
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, b, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 2 * bs), 0);
+	filefs_fill(buf, bs, 50);
+	ck_assert_int_eq(filefs_pwrite(&f, a, buf, bs, 0, 0), (int64_t)bs);
+	ck_assert_int_eq(filemap_write_and_wait_range(&fs_vfs_inode(a)->i_mapping, 0, UNITS * bs), 0);
+	ck_assert_int_eq(filefs_pwrite(&f, a, buf, bs, bs, IOCB_DIRECT), (int64_t)bs);
+	filefs_survivor(&f, &cut);
+	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+	f = cut;
+	b = filefs_lookup(&f, "b");
+	expect_bytes(b, 0, UNITS * bs, 1, 0);
+	fs_iput(b);
+	filefs_end(&f);
+	free(buf);
+}
+END_TEST
+
 START_TEST(unshare_all)
 {
 	struct fs_inode *a, *b;
@@ -348,6 +382,7 @@ int main(void)
 	tcase_add_loop_test(tc, write_durable, 0, n);
 	tcase_add_loop_test(tc, frees, 0, n);
 	tcase_add_loop_test(tc, truncate_partly_shared, 0, n);
+	tcase_add_loop_test(tc, last_owner_waits_for_the_commit, 0, n);
 	tcase_add_loop_test(tc, unshare_all, 0, n);
 	tcase_add_loop_test(tc, ranges, 0, n);
 	tcase_add_loop_test(tc, dedupe, 0, n);
