@@ -128,7 +128,7 @@ def main():
     root = sys.argv[1]
     files = tracked(root)
     code = [f for f in files if re.match(r"(src|include|tests|bench|examples)/.*\.[ch]$", f)]
-    src = [f for f in code if f.startswith(("src/", "include/"))]
+    src = [f for f in code if f.startswith(("src/", "include/", "examples/"))]
     text = {f: read(root, f) for f in code}
 
     report(f"{len(src)} files: functions of at most {FUNCTION_LINES} lines",
