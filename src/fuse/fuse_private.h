@@ -191,6 +191,7 @@ struct fz_file {
 	struct fs_inode *ip;       /* referenced; of a regular file: file's own */
 	uint64_t ino;
 	bool writer;
+	pid_t pid;                 /* thread that opened it; 0: unknown */
 	bool has_token;            /* constant once true; the stripe's lock */
 	uint8_t token[16];
 	_Atomic uint32_t io_flags; /* IOMAPFS_IO_* */
@@ -223,8 +224,11 @@ void fz_node_forget(struct fz *fz, uint64_t nodeid, uint64_t nlookup);
  */
 void fz_node_add_file(struct fz *fz, struct fz_file *f);
 void fz_node_del_file(struct fz *fz, struct fz_file *f);
-/* Pin the file against relocation through one of its handles, if it has any. */
-void fz_node_swap_pin(struct fz *fz, uint64_t nodeid);
+/*
+ * Pin the file against relocation through the handles that thread `pid` opened: swapon(2) opens the file
+ * and asks for its blocks in one go, and BMAP names no handle. Without one of its own, through the newest.
+ */
+void fz_node_swap_pin(struct fz *fz, uint64_t nodeid, pid_t pid);
 /*
  * A secret name of an open handle, made when first asked for; -EIO without randomness. And the
  * inode of the handle of that name, referenced: -ESTALE when none is open.

@@ -347,20 +347,32 @@ void fz_node_del_file(struct fz *fz, struct fz_file *f)
 	node_unlock(fz, s, n);
 }
 
-void fz_node_swap_pin(struct fz *fz, uint64_t nodeid)
+static void pin(struct fz_file *f)
+{
+	if (f->file && !f->file->swap_pinned)
+		fs_swap_pin(f->file);
+}
+
+void fz_node_swap_pin(struct fz *fz, uint64_t nodeid, pid_t pid)
 {
 	uint64_t ino = to_ino(fz, nodeid);
 	struct stripe *s = stripe_of(fz->nodes, ino);
+	bool found = false;
 	struct fz_file *f;
 	struct node *n;
 
 	lk_lock(&s->lock);
 	n = find(s, ino);
-	if (n && n->files.next) {
-		f = cds_hlist_entry(n->files.next, struct fz_file, list);
-		if (f->file && !f->file->swap_pinned)
-			fs_swap_pin(f->file);
+	if (n) {
+		cds_hlist_for_each_entry_2(f, &n->files, list) {
+			if (pid == 0 || f->pid != pid)
+				continue;
+			pin(f);
+			found = true;
+		}
 	}
+	if (n && !found && n->files.next)
+		pin(cds_hlist_entry(n->files.next, struct fz_file, list));
 	lk_unlock(&s->lock);
 }
 

@@ -35,6 +35,7 @@ static int open_handle(struct fz_call *c, struct fs_inode *ip, struct fuse_open_
 	}
 	f->ip = ip;
 	f->ino = fs_ino(ip);
+	f->pid = (pid_t)c->ctx.pid;
 	f->writer = (c->open_flags & O_ACCMODE) != O_RDONLY;
 	*out = (struct fuse_open_out){.fh = (uintptr_t)f};
 	if (c->fz->cache == FZ_CACHE_NONE)

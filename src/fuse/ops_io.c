@@ -422,6 +422,11 @@ static int do_bmap(struct fz_call *c)
 	ret = fz_node_get(c->fz, c->nodeid, c->ctx.flags, &ip);
 	if (ret < 0)
 		return ret;
+	/*
+	 * swapon(2) asks so, block by block, and then writes there without us. Pinned first: what moves
+	 * blocks looks at the pins under i_rwsem, and so has ended before fs_bmap looks, or not begun.
+	 */
+	fz_node_swap_pin(c->fz, c->nodeid, (pid_t)c->ctx.pid);
 	ret = fs_bmap(&c->ctx, ip, c->size, c->off, &out.block);
 	if (ret == 0 && out.block == 0 && c->off * c->size < i_size_read(fs_vfs_inode(ip))) {
 		/* Asked again where it may wait: telling why does. */
@@ -433,8 +438,6 @@ static int do_bmap(struct fz_call *c)
 	fs_iput(ip);
 	if (ret < 0)
 		return ret;
-	/* swapon(2) asks so, block by block, and then writes there without us. */
-	fz_node_swap_pin(c->fz, c->nodeid);
 	return fz_reply_buf(c, &out, sizeof(out));
 }
 

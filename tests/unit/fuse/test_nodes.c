@@ -440,6 +440,34 @@ START_TEST(test_tokens)
 }
 END_TEST
 
+/* swapon(2) and what others open and close meanwhile: the pin is on its own handle, and ends with it. */
+START_TEST(test_swap_pins)
+{
+	struct fs_inode *ip = filefs_create(&f, "a");
+	struct fz_file *old = open_file(ip, O_RDWR), *swap = open_file(ip, O_RDWR), *later;
+	uint64_t id = fz_node_add(&fz, ip);
+
+	later = open_file(ip, O_RDONLY);
+	old->pid = 10, swap->pid = 20, later->pid = 30;
+	fz_node_swap_pin(&fz, id, 20);
+	fz_node_swap_pin(&fz, id, 20);
+	ck_assert(!old->file->swap_pinned && swap->file->swap_pinned && !later->file->swap_pinned);
+	close_file(later);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, ip, 0, 0, 4096), -ETXTBSY);
+	close_file(swap);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, ip, 0, 0, 4096), 0);
+	/* A descriptor that somebody else opened, or a thread that cannot be named: the newest. */
+	later = open_file(ip, O_RDONLY);
+	fz_node_swap_pin(&fz, id, 99);
+	ck_assert(!old->file->swap_pinned && later->file->swap_pinned);
+	close_file(later);
+	fz_node_swap_pin(&fz, id, 0);
+	ck_assert(old->file->swap_pinned);
+	close_file(old);
+	fz_node_forget(&fz, id, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("fuse-nodes");
@@ -453,6 +481,7 @@ int main(void)
 	tcase_add_test(t, test_reuse_is_stale);
 	tcase_add_test(t, test_tmpfile_gets_a_name);
 	tcase_add_test(t, test_tokens);
+	tcase_add_test(t, test_swap_pins);
 	tcase_add_test(t, test_threads);
 	suite_add_tcase(s, t);
 	return unit_run(s);
