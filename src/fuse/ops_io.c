@@ -227,6 +227,8 @@ static int do_write(struct fz_call *c)
 		}
 		if (pos + left <= isize)
 			flags |= IOCB_FAULT;
+		/* By some handle of the file; of its flags this one is a hint, and no harm to others. */
+		flags |= handle_flags(c, 0);
 		ret = kill_priv_of_stores(c, ip);
 		if (ret < 0)
 			return ret;

@@ -149,6 +149,40 @@ else
 	skip "iomapctl write --atomic" "no untorn writes here"
 fi
 
+dd if=/dev/urandom of=big bs=1M count=16 status=none
+cached() { iomapctl --json stats "$mnt" | python3 -c 'import json,sys; print(json.load(sys.stdin)["cached_bytes"])'; }
+before=$(cached)
+iomapctl write --dontcache "$mnt/big" 0 <big && sync "$mnt/big"
+# What was written goes with the end of its writeback, which sync does not wait for to the last folio.
+for _ in $(seq 20); do [ $(($(cached) - before)) -lt $((8 << 20)) ] && break; sleep 0.1; done
+ok $(($(cached) - before >= 8 << 20)) "16 MiB of it are not kept: $(($(cached) - before))"
+equal "and are there" big "$mnt/big"
+umount_it && mount_it
+cat >"$tmp/nowait.py" <<'P'
+import errno, fcntl, os, struct, sys
+want = open(sys.argv[2], "rb").read(65536)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+direct = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
+IOFLAGS = 3 << 30 | 8 << 16 | 0xF5 << 8 | 14
+set_flags = lambda fd, f: fcntl.ioctl(fd, IOFLAGS, struct.pack("=II", f, 0))
+set_flags(fd, 8)
+try:
+    os.pread(fd, 65536, 8 << 20)
+    raise SystemExit("read what nobody had in memory, without waiting")
+except BlockingIOError:
+    pass
+set_flags(fd, 0)
+assert os.pread(fd, 65536, 0) == want
+set_flags(direct, 4)
+import mmap
+m = mmap.mmap(-1, 65536)
+assert os.preadv(direct, [m], 0) == 65536 and m[:] == want
+P
+python3 "$tmp/nowait.py" "$mnt/big" big 2>"$tmp/err"
+rc=$?
+ok $rc "a handle that does not wait, one that polls"
+sed 's/^/# /' "$tmp/err"
+
 # ---- who may
 cat >"$tmp/who.py" <<'P'
 import ctypes, errno, fcntl, os, struct, sys
