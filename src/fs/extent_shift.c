@@ -184,6 +184,7 @@ static int range_gone(struct fs_inode *ip)
 int ext_shift_finish(struct fs_inode *ip)
 {
 	bool more = true;
+	jnl_tid_t tid;
 	int err = 0;
 
 	assert(ip->shift.op != OD_SHIFT_NONE);
@@ -193,8 +194,11 @@ int ext_shift_finish(struct fs_inode *ip)
 		err = move_some(ip, &more);
 	if (!err)
 		err = finish(ip);
+	lk_lock(&ip->extlock);
+	tid = ip->last_tid;
+	lk_unlock(&ip->extlock);
 	if (!err && !TEST_BREAK("shift-not-durable"))
-		err = jnl_commit_wait(ip->fs->jnl, ip->last_tid, NULL);
+		err = jnl_commit_wait(ip->fs->jnl, tid, NULL);
 	if (!err)
 		return 0;
 	/* Neither the old contents nor the new: nobody may see them before it is finished. */
