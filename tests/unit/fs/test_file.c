@@ -334,6 +334,39 @@ START_TEST(fallocate_modes)
 }
 END_TEST
 
+/* Neither a write nor a read that asks for it leaves anything in memory; what others use stays. */
+START_TEST(dontcache)
+{
+	static uint8_t data[300000], back[300000];
+	struct fs_inode *ip;
+	struct fs_stats st;
+	struct filefs f;
+
+	filefs_fill(data, sizeof(data), 9);
+	filefs_make(&f, DEV_BYTES, shifts[_i], 0xaa);
+	ip = filefs_create(&f, "d");
+	ck_assert_int_eq(filefs_pwrite(&f, ip, data, sizeof(data), 0, IOCB_DONTCACHE), sizeof(data));
+	/* Its writeback has begun without being asked for. */
+	for (int i = 0; i < 5000; i++) {
+		fs_get_stats(f.fs, &st);
+		if (st.folio.cached_bytes == 0)
+			break;
+		usleep(1000);
+	}
+	ck_assert_uint_eq(st.folio.cached_bytes, 0);
+	ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), 0, IOCB_DONTCACHE), sizeof(back));
+	ck_assert_mem_eq(back, data, sizeof(data));
+	fs_get_stats(f.fs, &st);
+	ck_assert_uint_eq(st.folio.cached_bytes, 0);
+	filefs_expect(&f, ip, 0, data, sizeof(data), 0);
+	ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), 0, IOCB_DONTCACHE), sizeof(back));
+	fs_get_stats(f.fs, &st);
+	ck_assert_uint_ge(st.folio.cached_bytes, sizeof(data));
+	fs_iput(ip);
+	filefs_end(&f);
+}
+END_TEST
+
 /* Thousands of extents: list to tree, and all of it back. */
 START_TEST(many_extents)
 {
@@ -733,6 +766,7 @@ int main(void)
 	tcase_add_loop_test(t, full_device, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, truncate_shows_zeros, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, fallocate_modes, 0, NR_SHIFTS);
+	tcase_add_loop_test(t, dontcache, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, many_extents, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, direct_io, 0, NR_SHIFTS);
 	tcase_add_loop_test(t, copy_range_is_sparse, 0, NR_SHIFTS);
