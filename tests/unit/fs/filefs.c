@@ -5,38 +5,14 @@
 
 #include "filefs.h"
 #include "mk.h"
-
-struct pass {
-	struct bd bd;
-	struct bd *lower;
-};
-
-static void pass_submit(struct bd *bd, struct bd_io *io)
-{
-	bd_submit(container_of(bd, struct pass, bd)->lower, io);
-}
-
-static void pass_destroy(struct bd *bd)
-{
-	free(container_of(bd, struct pass, bd));
-}
-
-static const struct bd_ops pass_ops = {
-	.name = "pass",
-	.submit = pass_submit,
-	.destroy = pass_destroy,
-};
+#include "passthrough.h"
 
 struct bd *filefs_passthrough(struct bd *lower)
 {
-	struct pass *p = calloc(1, sizeof(*p));
+	struct bd *bd = passthrough_create(lower);
 
-	ck_assert_ptr_nonnull(p);
-	p->bd.ops = &pass_ops;
-	p->bd.info = lower->info;
-	p->bd.name = strdup("pass");
-	p->lower = lower;
-	return &p->bd;
+	ck_assert_ptr_nonnull(bd);
+	return bd;
 }
 
 void filefs_make(struct filefs *f, uint64_t bytes, unsigned shift, int fill)
