@@ -14,7 +14,7 @@ static const char usage_text[] =
 	"usage: %s [-o OPTION[,OPTION...]] [-f] [-d] SOURCE MOUNTPOINT\n"
 	"\n"
 	"Mount SOURCE, a block device or an image file, at MOUNTPOINT.\n"
-	"  -o LIST           mount options; see mount.iomapfs(8)\n"
+	"  -o LIST           mount options; README.md lists them\n"
 	"  -f, --foreground  stay in the foreground until unmounted\n"
 	"  -d, --debug       as -f, with debug messages\n"
 	"  -h, --help        show this\n"

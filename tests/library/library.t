@@ -81,7 +81,7 @@ cc_example() { # OUTPUT LINK-WORDS...
 	local out=$1
 	shift
 	# shellcheck disable=SC2046,SC2086 # words
-	cc -std=gnu11 $flags $(pc --cflags libiomap libxxhash) -o "$out" "$tmp/src/main.c" "$tmp/src/flatstore.c" \
+	cc -std=gnu11 $flags $(pc --cflags libiomap libxxhash) -o "$out" "$tmp"/src/{main,files,store}.c \
 		"$@" >"$tmp/out" 2>&1
 }
 PKG_CONFIG_PATH=$libdir/pkgconfig make -s -C "$tmp/src" CFLAGS="$flags" PKG_CONFIG="pkg-config --define-variable=prefix=$root" \
@@ -155,7 +155,7 @@ killed() { # PROGRAM WHAT: kill a put over a, at several moments; its input neve
 		exec 8<>"$tmp/pipe"
 		"$fs" "$img" put a <"$tmp/pipe" 8>&- 2>/dev/null &
 		writer=$!
-		timeout 10 head -c 10000000 /dev/zero >&8 &
+		timeout 10 head -c 10000000 /dev/zero >"$tmp/pipe" 2>/dev/null 8>&- &
 		sleep $i
 		kill -9 "$writer"
 		wait "$writer" 2>/dev/null
