@@ -30,6 +30,48 @@ static void teardown(void)
 	free(ref);
 }
 
+/* The same file system over a device that can be stalled. */
+static struct bd *remount_over_fault(void)
+{
+	struct bd *fault;
+
+	fs_iput(ip);
+	filefs_umount(&f);
+	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
+	f.top = fault;
+	filefs_mount(&f);
+	ip = filefs_lookup(&f, "f");
+	return fault;
+}
+
+/* ---- 2: zeroing while a copy of a shared block is on its way, and not yet the file's ------------- */
+
+START_TEST(race_02_zeroing_between_copy_and_remap)
+{
+	struct bd *fault = remount_over_fault();
+	struct fs_inode *copy = filefs_create(&f, "copy");
+	struct address_space *m = &fs_vfs_inode(ip)->i_mapping;
+
+	ck_assert_int_eq(filefs_pwrite(&f, ip, ref, HALF, 0, 0), HALF);
+	ck_assert_int_eq(fs_clone_range(&f.ctx, ip, 0, copy, 0, 0), 0);
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, ref + HALF, BLOCK, 0, 0), BLOCK);
+	bd_fault_stall(fault, true);
+	ck_assert_int_eq(filemap_fdatawrite_range(m, 0, BLOCK - 1, WB_SYNC_NONE), 0);
+	ck_assert_uint_gt(atomic_load(&m->nr_writeback), 0);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, ip, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 100, 100), 0);
+	bd_fault_stall(fault, false);
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	filefs_drop_caches(&f);
+	memcpy(ref + 2 * HALF, ref + HALF, BLOCK);
+	memset(ref + 2 * HALF + 100, 0, 100);
+	filefs_expect(&f, ip, 0, ref + 2 * HALF, BLOCK, 0);
+	filefs_expect(&f, ip, BLOCK, ref + BLOCK, HALF - BLOCK, 0);
+	filefs_expect(&f, copy, 0, ref, HALF, 0);
+	fs_iput(copy);
+}
+END_TEST
+
 /* ---- 10: two direct writes, each a part of one unwritten block -------------------------- */
 
 struct writer {
@@ -156,15 +198,9 @@ START_TEST(race_17_clone_during_direct_write)
 	static struct cloner c;
 	static struct kiocb iocb;
 	struct iovec iov = { ref + HALF, HALF };
+	struct bd *fault = remount_over_fault();
 	struct iov_iter from;
-	struct bd *fault;
 
-	fs_iput(ip);
-	filefs_umount(&f);
-	ck_assert_int_eq(bd_fault_create(filefs_passthrough(f.mem), &fault), 0);
-	f.top = fault;
-	filefs_mount(&f);
-	ip = filefs_lookup(&f, "f");
 	ck_assert_int_eq(filefs_pwrite(&f, ip, ref, HALF, 0, IOCB_DIRECT), HALF);
 	c = (struct cloner){ .to = filefs_create(&f, "copy") };
 	ck_assert_int_eq(fs_sync(f.fs), 0);
@@ -199,6 +235,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, race_02_zeroing_between_copy_and_remap);
 	tcase_add_test(tc, race_10_unaligned_direct_writes);
 	tcase_add_test(tc, race_14_extent_changed_during_writeback);
 	tcase_add_test(tc, race_17_clone_during_direct_write);
