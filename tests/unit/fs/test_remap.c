@@ -236,7 +236,7 @@ START_TEST(last_owner_waits_for_the_commit)
 	uint8_t *buf;
 
 	begin(_i);
-	buf = aligned_alloc(4096, bs);
+	buf = aligned_alloc(4096, MAX(bs, 4096u));
 	a = make_file("a", UNITS, 1);
 	b = filefs_create(&f, "b");
 	ck_assert_int_eq(share(a, 0, b, 0, 0), 0);
