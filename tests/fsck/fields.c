@@ -104,6 +104,7 @@ static const struct {
 	{ "inodes *time.nsec", PERHAPS, "below a second" },
 	{ "inodes *inode.mode", PERHAPS, "permissions" },
 	{ "inodes *inode.flags", PERHAPS, "those we know" },
+	{ "inodes file inode.data_flags", PERHAPS, "a file may say that it shares when it does not" },
 	{ "inodes dir inode.parent", FOUND, "" },
 	{ "inodes *inode.parent", IGNORED, "only directories have one" },
 	{ "inodes special inode.rdev_m*", PERHAPS, "of a device any" },

@@ -175,6 +175,20 @@ static void make_dirs(struct fs *fs, struct fs_inode *root)
 	fs_iput(dir);
 }
 
+/* Two files with blocks in common, and one of each alone. */
+static void make_shared(struct fs *fs, struct fs_inode *root)
+{
+	static char value[12288];
+	struct fs_inode *a = file(root, "shared", S_IFREG | 0644), *b = file(root, "clone", S_IFREG | 0644);
+
+	memset(value, 's', sizeof(value));
+	write_at(a, 0, value, sizeof(value));
+	must(fs_clone_range(&ctx0, a, 0, b, 0, 8192) == 0, "clone");
+	write_at(b, 8192, value, 4096);
+	fs_iput(a);
+	fs_iput(b);
+}
+
 /* Work whose transactions stay in the journal: new blocks, and freed ones (revokes). */
 static void make_dirty(struct fs *fs, struct fs_inode *root)
 {
@@ -263,6 +277,7 @@ static void make(void)
 	must(fs_iget(fs, FS_ROOT_INO, 0, &root) == 0, "root");
 	make_files(fs, root);
 	make_dirs(fs, root);
+	make_shared(fs, root);
 	must(fs_tmpfile(&ctx0, root, S_IFREG | 0600, &orphan) == 0, "orphan");
 	write_at(orphan, 0, "no name", 7);
 	must(fs_quiesce(fs) == 0 && jnl_checkpoint(fs->jnl) == 0, "checkpoint");
