@@ -61,4 +61,17 @@ same "$(shared "$mnt/b")" 0 "without the original nothing is shared"
 umount "$mnt"
 fsck.iomapfs -n "$img" >"$tmp/fsck" 2>&1
 ok $? "fsck.iomapfs -n is clean"
+
+# ---- Made without
+truncate -s 64M "$disk/plain" && mkfs.iomapfs -q --no-reflink "$disk/plain" && img=$disk/plain
+mount_it
+ok $? "mkfs --no-reflink, mount"
+head -c 1000000 /dev/urandom >"$mnt/a"
+fails 1 "made without shared blocks" "iomapctl clone" iomapctl clone "$mnt/a" "$mnt/b"
+fails 1 "not supported" "cp --reflink=always" iomapctl exec cp --reflink=always "$mnt/a" "$mnt/c"
+cp "$mnt/a" "$mnt/d" && cmp "$mnt/a" "$mnt/d"
+ok $? "cp copies"
+same "$(shared "$mnt/d")" 0 "and nothing is shared"
+umount_it
+fsck_it
 done_testing
