@@ -275,6 +275,8 @@ static inline bool fs_is_inline(const struct fs_inode *ip)
 int fs_inline_prepare(struct fs_inode *ip, uint64_t end, unsigned ctx_flags);
 /* Move the contents out of the inode whatever their size. i_rwsem exclusive. */
 int fs_inline_expand(struct fs_inode *ip, unsigned ctx_flags);
+/* The same where they are inside; nothing else. i_rwsem exclusive. */
+int fs_inline_leave(struct fs_inode *ip);
 /* The old contents to a block of their own, then the format changes; no lock held but a folio's. */
 int fs_inline_finish(struct fs_inode *ip);
 /* Set the length of inline contents, zero-filled; extlock held. */

@@ -70,7 +70,6 @@ static int fallocate_locked(struct fs_ctx *ctx, struct fs_inode *ip, int mode, u
 			    uint64_t end)
 {
 	struct lk_rwlock *maplock = &ip->vfs.i_mapping.invalidate_lock;
-	bool inside;
 	int err;
 
 	err = fs_file_may_change(ip, (mode & ~FALLOC_FL_KEEP_SIZE) == 0);
@@ -82,11 +81,7 @@ static int fallocate_locked(struct fs_ctx *ctx, struct fs_inode *ip, int mode, u
 		err = fs_file_touch(ip, 0);
 	if (err)
 		return err;
-	lk_lock(&ip->extlock);
-	inside = fs_is_inline(ip);
-	lk_unlock(&ip->extlock);
-	if (inside)
-		err = fs_inline_expand(ip, 0);
+	err = fs_inline_leave(ip);
 	if (err)
 		return err;
 	lk_wrlock(maplock);

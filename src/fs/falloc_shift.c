@@ -83,7 +83,6 @@ int fs_falloc_shift(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t 
 		    uint64_t len)
 {
 	struct lk_rwlock *maplock = &ip->vfs.i_mapping.invalidate_lock;
-	bool inside;
 	int err;
 
 	assert(mode == FALLOC_FL_COLLAPSE_RANGE || mode == FALLOC_FL_INSERT_RANGE);
@@ -95,11 +94,7 @@ int fs_falloc_shift(struct fs_ctx *ctx, struct fs_inode *ip, int mode, uint64_t 
 	err = range_ok(ip, mode, offset, len);
 	if (err)
 		goto out_unlock;
-	lk_lock(&ip->extlock);
-	inside = fs_is_inline(ip);
-	lk_unlock(&ip->extlock);
-	if (inside)
-		err = fs_inline_expand(ip, 0);
+	err = fs_inline_leave(ip);
 	if (err)
 		goto out_unlock;
 	lk_wrlock(maplock);

@@ -130,6 +130,16 @@ int fs_inline_expand(struct fs_inode *ip, unsigned ctx_flags)
 	return done < 0 ? (int)done : -EIO;
 }
 
+int fs_inline_leave(struct fs_inode *ip)
+{
+	bool inside;
+
+	lk_lock(&ip->extlock);
+	inside = fs_is_inline(ip);
+	lk_unlock(&ip->extlock);
+	return inside ? fs_inline_expand(ip, 0) : 0;
+}
+
 /* Inside the handle: a block, the old bytes in it, and the record that names it. */
 static int finish_tx(struct fs_inode *ip, struct ext_tx *tx, void *block)
 {

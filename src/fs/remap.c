@@ -40,16 +40,6 @@ static void unlock_two(struct lk_rwlock *a, struct lk_rwlock *b)
 	lk_rw_unlock(a);
 }
 
-static void lock_inodes(struct remap *r)
-{
-	lock_two(&r->in->vfs.i_rwsem, &r->out->vfs.i_rwsem, r->in->ino < r->out->ino);
-}
-
-static void unlock_inodes(struct remap *r)
-{
-	unlock_two(&r->in->vfs.i_rwsem, &r->out->vfs.i_rwsem);
-}
-
 static void lock_maps(struct remap *r)
 {
 	lock_two(&r->in->vfs.i_mapping.invalidate_lock, &r->out->vfs.i_mapping.invalidate_lock,
@@ -77,24 +67,14 @@ static int may_remap(struct remap *r)
 	return fs_file_may_change(r->out, false);
 }
 
-/* A file of a few bytes has no block to share: it gets one. i_rwsem exclusive. */
-static int leave_inode(struct fs_inode *ip)
-{
-	bool inside;
-
-	lk_lock(&ip->extlock);
-	inside = fs_is_inline(ip);
-	lk_unlock(&ip->extlock);
-	return inside ? fs_inline_expand(ip, 0) : 0;
-}
-
 /* Everything of the range on the device, and nothing on its way there. */
 static int settle(struct fs_inode *ip, uint64_t pos, uint64_t len)
 {
 	int err;
 
 	inode_dio_wait(&ip->vfs);
-	err = leave_inode(ip);
+	/* A file of a few bytes has no block to share: it gets one. */
+	err = fs_inline_leave(ip);
 	if (!err && len)
 		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, pos + len - 1);
 	return err;
@@ -243,12 +223,6 @@ static int clone_locked(struct remap *r)
 {
 	int err;
 
-	err = may_remap(r);
-	if (!err)
-		err = iomap_remap_checks(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out,
-					 &r->len, false);
-	if (err || r->len == 0)
-		return err;
 	err = fs_kill_priv(r->ctx, r->out, false);
 	if (!err)
 		err = fs_file_touch(r->out, 0);
@@ -268,42 +242,11 @@ static int clone_locked(struct remap *r)
 	return err;
 }
 
-static int remap_start(struct remap *r)
-{
-	if (r->ctx->flags & FS_NOWAIT)
-		return -EAGAIN;
-	if (r->pos_in > OD_FILE_SIZE_MAX || r->pos_out > OD_FILE_SIZE_MAX)
-		return -EINVAL;
-	return fs_start_change(r->out->fs, 0);
-}
-
-int fs_clone_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in, struct fs_inode *out,
-		   uint64_t off_out, uint64_t len)
-{
-	struct remap r = { .ctx = ctx, .in = in, .out = out, .pos_in = off_in, .pos_out = off_out,
-			   .len = len };
-	int err = remap_start(&r);
-
-	if (err)
-		return err;
-	lock_inodes(&r);
-	err = clone_locked(&r);
-	unlock_inodes(&r);
-	fs_end_change(out->fs);
-	return err;
-}
-
 static int dedupe_locked(struct remap *r)
 {
 	bool same;
 	int err;
 
-	err = may_remap(r);
-	if (!err)
-		err = iomap_remap_checks(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out,
-					 &r->len, true);
-	if (err || r->len == 0)
-		return err;
 	err = settle(r->in, r->pos_in, r->len);
 	if (!err)
 		err = settle(r->out, r->pos_out, r->len);
@@ -322,21 +265,45 @@ static int dedupe_locked(struct remap *r)
 	return err;
 }
 
+static int remap(struct remap *r, bool dedupe)
+{
+	int err;
+
+	if (r->ctx->flags & FS_NOWAIT)
+		return -EAGAIN;
+	if (r->pos_in > OD_FILE_SIZE_MAX || r->pos_out > OD_FILE_SIZE_MAX)
+		return -EINVAL;
+	err = fs_start_change(r->out->fs, 0);
+	if (err)
+		return err;
+	lock_two(&r->in->vfs.i_rwsem, &r->out->vfs.i_rwsem, r->in->ino < r->out->ino);
+	err = may_remap(r);
+	if (!err)
+		err = iomap_remap_checks(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out, &r->len,
+					 dedupe);
+	if (!err && r->len)
+		err = dedupe ? dedupe_locked(r) : clone_locked(r);
+	unlock_two(&r->in->vfs.i_rwsem, &r->out->vfs.i_rwsem);
+	fs_end_change(r->out->fs);
+	return err;
+}
+
+int fs_clone_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in, struct fs_inode *out,
+		   uint64_t off_out, uint64_t len)
+{
+	struct remap r = { .ctx = ctx, .in = in, .out = out, .pos_in = off_in, .pos_out = off_out,
+			   .len = len };
+
+	return remap(&r, false);
+}
+
 int fs_dedupe_range(struct fs_ctx *ctx, struct fs_inode *in, uint64_t off_in, struct fs_inode *out,
 		    uint64_t off_out, uint64_t len, uint64_t *deduped)
 {
 	struct remap r = { .ctx = ctx, .in = in, .out = out, .pos_in = off_in, .pos_out = off_out,
 			   .len = len };
-	int err = remap_start(&r);
+	int err = remap(&r, true);
 
-	*deduped = 0;
-	if (err)
-		return err;
-	lock_inodes(&r);
-	err = dedupe_locked(&r);
-	if (!err)
-		*deduped = r.len;
-	unlock_inodes(&r);
-	fs_end_change(out->fs);
+	*deduped = err ? 0 : r.len;
 	return err;
 }
