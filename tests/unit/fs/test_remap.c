@@ -259,6 +259,52 @@ START_TEST(last_owner_waits_for_the_commit)
 }
 END_TEST
 
+/* A full device: the write to a shared block says so, not fsync; and what could be written is there. */
+START_TEST(full_device)
+{
+	const unsigned n = (4u << 20) >> shifts[_i];
+	struct fs_inode *a, *b, *c;
+	uint64_t at = 0, len = 1u << 20, done = 0;
+	uint8_t *buf;
+	int64_t ret;
+
+	begin(_i);
+	a = make_file("a", n, 1);
+	b = filefs_create(&f, "b");
+	c = filefs_create(&f, "c");
+	ck_assert_int_eq(share(a, 0, b, 0, 0), 0);
+	while (len >= bs) {
+		if (fs_fallocate(&f.ctx, c, 0, at, len) == 0)
+			at += len;
+		else
+			len /= 2;
+	}
+	buf = malloc(n * bs);
+	filefs_fill(buf, n * bs, 60);
+	do {
+		ret = filefs_pwrite(&f, b, buf + done, MIN(n * bs - done, 16 * bs), done, 0);
+		done += ret > 0 ? (uint64_t)ret : 0;
+	} while (ret > 0 && done < n * bs);
+	ck_assert_int_eq(ret, -ENOSPC);
+	ck_assert_int_eq(filefs_sync_file(&f, b, false), 0);
+	ck_assert_int_eq(filefs_pwrite(&f, b, buf + (n - 2) * bs, bs, (n - 2) * bs, IOCB_DIRECT), -ENOSPC);
+	expect_bytes(a, 0, n * bs, 1, 0);
+	expect_bytes(b, 0, done, 60, 0);
+	expect_bytes(b, done, n * bs - done, 1, done);
+	/* Room again: the rest goes as well. */
+	ck_assert_int_eq(filefs_truncate(&f, c, 0), 0);
+	ck_assert_int_eq(filefs_pwrite(&f, b, buf + done, n * bs - done, done, 0), (int64_t)(n * bs - done));
+	ck_assert_int_eq(filefs_sync_file(&f, b, false), 0);
+	expect_bytes(a, 0, n * bs, 1, 0);
+	expect_bytes(b, 0, n * bs, 60, 0);
+	fs_iput(a);
+	fs_iput(b);
+	fs_iput(c);
+	free(buf);
+	filefs_end(&f);
+}
+END_TEST
+
 START_TEST(unshare_all)
 {
 	struct fs_inode *a, *b;
@@ -383,6 +429,7 @@ int main(void)
 	tcase_add_loop_test(tc, frees, 0, n);
 	tcase_add_loop_test(tc, truncate_partly_shared, 0, n);
 	tcase_add_loop_test(tc, last_owner_waits_for_the_commit, 0, n);
+	tcase_add_loop_test(tc, full_device, 0, n);
 	tcase_add_loop_test(tc, unshare_all, 0, n);
 	tcase_add_loop_test(tc, ranges, 0, n);
 	tcase_add_loop_test(tc, dedupe, 0, n);
