@@ -17,6 +17,7 @@ static void fix_free(struct fix *f)
 	for (size_t i = 0; i < f->attrs.n; i++)
 		free(attrs[i].list);
 	chk_vec_free(&f->attrs);
+	chk_vec_free(&f->alone);
 	chk_vec_free(&f->files);
 	chk_vec_free(&f->dirs);
 	chk_fix_edits_free(f);
@@ -45,6 +46,7 @@ int chk_fix_all(struct chk *c)
 	chk_vec_init(&f.files, sizeof(struct fix_file));
 	chk_vec_init(&f.dirs, sizeof(struct fix_dir));
 	chk_vec_init(&f.attrs, sizeof(struct fix_attrs));
+	chk_vec_init(&f.alone, sizeof(struct chk_refc));
 	say(&f, "journal");
 	err = chk_fix_log(&f);
 	if (!err)

@@ -34,6 +34,17 @@ static bool counted_whole(struct fix *f, uint64_t start, uint64_t end)
 	return true;
 }
 
+/* Looked through only where two files claim the same blocks, and unwritten ones are among them. */
+static bool is_alone(struct fix *f, uint64_t start, uint64_t end)
+{
+	const struct chk_refc *a = f->alone.data;
+
+	for (size_t i = 0; i < f->alone.n; i++)
+		if (a[i].start < end && start < a[i].start + a[i].len)
+			return true;
+	return false;
+}
+
 bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares)
 {
 	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
@@ -41,16 +52,17 @@ bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwrit
 	const struct chk_refc *r = chk_refc_after(&f->c->refcs, start);
 	const bool counted = r && r->start < end;
 	const bool clear = chk_is_clear(f->c, start << shift, end << shift);
+	const struct chk_refc me = { .start = start, .len = len };
 	enum chk_use other;
 
-	if (!clear && (unwritten || !counted_whole(f, start, end) ||
+	if (!clear && (unwritten || !counted_whole(f, start, end) || is_alone(f, start, end) ||
 		       !chk_fix_clonable(f, start << shift, end << shift)))
 		return false;
-	/* Of unwritten blocks nothing is shared: whoever wrote there has them alone. */
-	if (unwritten && counted && r->refs)
-		return false;
 	chk_claim_again(f->c, CHK_DATA, start << shift, end << shift, &other);
-	if (counted) {
+	/* Unwritten blocks are never shared: who comes later gets a copy. */
+	if (counted && unwritten) {
+		chk_vec_push(f->c, &f->alone, &me);
+	} else if (counted) {
 		chk_owner_add(f->c, &f->c->owners, start, end);
 		*shares = true;
 	}

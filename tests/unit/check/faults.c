@@ -511,6 +511,16 @@ FAULT(shared_unwritten)
 	fix_inodes(im);
 }
 
+/* The counts are lost, and of two owners the first one says unwritten: it cannot be one of two. */
+FAULT(unwritten_counts_lost)
+{
+	le64_t *rec = image_recs(im, im->extent_node);
+
+	SET64(rec[2], le64_get(rec[2]) | (uint64_t)OD_EXTENT_UNWRITTEN << 32);
+	image_fix(im, im->extent_node);
+	refc_crc(im);
+}
+
 const struct fault image_faults[] = {
 	{ primary_crc, "SB-PRIMARY" },
 	{ copy_crc, "SB-COPY" },
@@ -594,6 +604,7 @@ const struct fault image_faults[] = {
 	{ refc_crc, "TREE-NODE" },
 	{ shared_flag, "INODE-SHARED-FLAG" },
 	{ shared_unwritten, "EXTENT-UNWRITTEN-SHARED" },
+	{ unwritten_counts_lost, "TREE-NODE" },
 };
 const unsigned image_nr_faults = ARRAY_SIZE(image_faults);
 
