@@ -551,6 +551,9 @@ void od_ctx_init(struct od_ctx *c, const struct sb_info *sb);
 enum od_mountable { OD_MOUNT_RW, OD_MOUNT_RO_ONLY, OD_MOUNT_REFUSE };
 /* What the feature words allow; *bits and *word name the offenders. */
 enum od_mountable od_features_check(const struct sb_info *sb, uint64_t *bits, const char **word);
+/* What people call the lowest bit of `bits` in a feature word; NULL: not known to us, or no bit is set. */
+enum od_feature_word { OD_WORD_COMPAT, OD_WORD_RO_COMPAT, OD_WORD_INCOMPAT, OD_WORD_JNL_INCOMPAT };
+const char *od_feature_name(enum od_feature_word word, uint64_t bits);
 
 /* Derived places. */
 static inline uint64_t od_ag_start_mblk(const struct od_ctx *c, uint32_t agno)

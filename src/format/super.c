@@ -240,6 +240,24 @@ void od_ctx_init(struct od_ctx *c, const struct sb_info *sb)
 	c->reflink = sb->ro_compat & OD_RO_COMPAT_REFLINK;
 }
 
+static const struct {
+	enum od_feature_word word;
+	uint64_t bit;
+	const char *name;
+} feature_names[] = {
+	{ OD_WORD_RO_COMPAT, OD_RO_COMPAT_REFLINK, "reflink" },
+};
+
+const char *od_feature_name(enum od_feature_word word, uint64_t bits)
+{
+	const uint64_t lowest = bits & -bits;
+
+	for (size_t i = 0; i < ARRAY_SIZE(feature_names); i++)
+		if (feature_names[i].word == word && feature_names[i].bit == lowest)
+			return feature_names[i].name;
+	return NULL;
+}
+
 enum od_mountable od_features_check(const struct sb_info *sb, uint64_t *bits, const char **word)
 {
 	*bits = sb->incompat & ~OD_INCOMPAT_KNOWN;

@@ -194,22 +194,37 @@ int ctl_swapmap(const struct ctl_opts *o, const char *path)
 
 static const char *const cache_names[] = {"through", "writeback", "none"};
 
+/* Bits by their names; of those that this program does not know, the value. */
+static json_t *json_features(enum od_feature_word word, uint64_t bits)
+{
+	json_t *list = json_array();
+
+	for (; bits; bits &= bits - 1) {
+		const char *name = od_feature_name(word, bits);
+
+		json_array_append_new(list, name ? json_string(name) :
+						   json_integer((json_int_t)(bits & -bits)));
+	}
+	return list;
+}
+
 static json_t *json_info(const struct iomapfs_ioc_info *i)
 {
 	char uuid[37];
 
 	uuid_unparse_lower(i->uuid, uuid);
-	return json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:b,s:b,s:i,"
+	return json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:b,s:i,"
 			 "s:I,s:s,s:b,s:s,s:i,s:i,s:b,s:i}",
 			 "device", i->device, "label", i->label, "uuid", uuid, "creator", i->creator,
 			 "version", (int)i->version, "block_size", (int)i->block_size, "blocks",
 			 (json_int_t)i->nr_blocks, "group_blocks", (json_int_t)i->ag_blocks,
 			 "journal_blocks", (json_int_t)i->jnl_blocks, "groups", (int)i->nr_ags,
 			 "created", (json_int_t)i->ctime_sec, "root_inode", (json_int_t)i->root_ino,
-			 "features_compat", (json_int_t)i->compat, "features_ro_compat",
-			 (json_int_t)i->ro_compat, "features_incompat", (json_int_t)i->incompat,
-			 "features_journal", (json_int_t)i->jnl_incompat, "readonly", i->readonly != 0,
-			 "shut_down", i->shut_down != 0, "commit_interval_ms",
+			 "features_compat", json_features(OD_WORD_COMPAT, i->compat),
+			 "features_ro_compat", json_features(OD_WORD_RO_COMPAT, i->ro_compat),
+			 "features_incompat", json_features(OD_WORD_INCOMPAT, i->incompat),
+			 "features_journal", json_features(OD_WORD_JNL_INCOMPAT, i->jnl_incompat),
+			 "readonly", i->readonly != 0, "shut_down", i->shut_down != 0, "commit_interval_ms",
 			 (int)i->commit_interval_ms, "memory_bytes", (json_int_t)i->memory_bytes,
 			 "atime", i->atime ? "noatime" : "relatime", "discard", i->discard != 0,
 			 "kernel_cache", cache_names[i->kernel_cache % 3], "logical_block",
@@ -217,7 +232,22 @@ static json_t *json_info(const struct iomapfs_ioc_info *i)
 			 i->direct != 0, "pid", (int)i->pid);
 }
 
-/* One line a member, nested objects under their name. */
+/* Words behind each other; numbers among them are bits. */
+static void print_list(const json_t *list)
+{
+	json_t *v;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)list, i, v) {
+		if (json_is_string(v))
+			printf("%s%s", i ? " " : "", json_string_value(v));
+		else
+			printf("%s%#" PRIx64, i ? " " : "", (uint64_t)json_integer_value(v));
+	}
+	puts(i ? "" : "-");
+}
+
+/* One line a member, nested objects under their name; histograms are for programs. */
 static void print_members(const json_t *root, const char *prefix)
 {
 	const char *key;
@@ -234,8 +264,13 @@ static void print_members(const json_t *root, const char *prefix)
 			print_members(v, deeper);
 			continue;
 		}
-		if (json_is_array(v))
+		if (json_is_array(v)) {
+			if (!strncmp(key, "features_", strlen("features_"))) {
+				printf("%-28s ", name);
+				print_list(v);
+			}
 			continue;
+		}
 		text = json_is_string(v) ? strdup(json_string_value(v)) :
 					   json_dumps(v, JSON_ENCODE_ANY);
 		printf("%-28s %s\n", name, text ? text : "");

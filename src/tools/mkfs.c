@@ -255,6 +255,8 @@ static void print_geometry(const struct mkfs *m)
 	printf("  %u groups of %llu blocks, the last of %llu\n", g->nr_ags,
 	       (unsigned long long)g->ag_blocks, (unsigned long long)last);
 	printf("  journal of %llu KiB\n", (unsigned long long)(g->jnl_len << OD_MBLK_SHIFT >> 10));
+	printf("  features: %s\n", m->params.no_reflink ? "none" :
+				   od_feature_name(OD_WORD_RO_COMPAT, OD_RO_COMPAT_REFLINK));
 }
 
 /* Geometry for a device of this many bytes; 0 or the exit code. */

@@ -65,6 +65,13 @@ iomapctl tune --label newlabel "$mnt" && iomapctl info "$mnt" | grep -q newlabel
 ok $? "iomapctl tune changes the label"
 iomapctl trim "$mnt" >/dev/null
 ok $? "iomapctl trim"
+feature_list() { # of the mounted file system: NAME, words or "-"
+	iomapctl info "$mnt" | sed -n "s/^features_$1 *//p"
+}
+same "$(feature_list ro_compat)" reflink "iomapctl info names a feature"
+same "$(feature_list incompat)" - "and says where there is none"
+same "$(iomapctl info --json "$mnt" | python3 -c 'import json,sys; print(json.load(sys.stdin)["features_ro_compat"])')" \
+	"['reflink']" "as a list in JSON"
 echo json >"$mnt/j"
 bad=0
 json() { iomapctl --json "$@" | python3 -c 'import json,sys; sys.exit(not json.load(sys.stdin))' || { echo "# $*"; bad=1; }; }
@@ -98,6 +105,15 @@ ok $? "after kill -9 the mount is dead"
 mount_it
 ok $? "mounting again detaches it and goes on"
 same "$(cat "$mnt/safe" "$mnt/last")" "$(printf 'safe\nlast')" "what was synced is there"
+umount_it
+fsck_it
+
+# Bits of a newer version that need not be understood.
+for group in 0 1 2 3; do
+	iomapctl debug "$img" set "sb:$group" compat=0x90 >/dev/null || ok 1 "debug set"
+done
+mount_it
+same "$(feature_list compat)" "0x10 0x80" "features that have no name are numbers"
 umount_it
 fsck_it
 done_testing

@@ -240,6 +240,24 @@ START_TEST(features)
 }
 END_TEST
 
+/* Each bit that a mount accepts has a name of its own, and no other bit has one. */
+START_TEST(feature_names)
+{
+	static const uint64_t known[] = { OD_COMPAT_KNOWN, OD_RO_COMPAT_KNOWN, OD_INCOMPAT_KNOWN,
+					  OD_JNL_INCOMPAT_KNOWN };
+
+	for (enum od_feature_word w = OD_WORD_COMPAT; w <= OD_WORD_JNL_INCOMPAT; w++) {
+		ck_assert_ptr_null(od_feature_name(w, 0));
+		for (unsigned i = 0; i < 64; i++)
+			ck_assert_int_eq(od_feature_name(w, 1ull << i) != NULL, known[w] >> i & 1);
+	}
+	ck_assert_str_eq(od_feature_name(OD_WORD_RO_COMPAT, OD_RO_COMPAT_REFLINK), "reflink");
+	/* Of several the lowest: who prints them takes them off one by one. */
+	ck_assert_str_eq(od_feature_name(OD_WORD_RO_COMPAT, UINT64_MAX), "reflink");
+	ck_assert_ptr_null(od_feature_name(OD_WORD_RO_COMPAT, UINT64_MAX << 1));
+}
+END_TEST
+
 /* ---- Trees ---------------------------------------------------------------------------------------- */
 
 static const struct node_fault {
@@ -695,6 +713,7 @@ int main(void)
 	tcase_add_test(tc, sb_round_trip);
 	tcase_add_loop_test(tc, sb_fault, 0, (int)ARRAY_SIZE(sb_faults));
 	tcase_add_test(tc, features);
+	tcase_add_test(tc, feature_names);
 	tcase_add_loop_test(tc, node_fault, 0, (int)ARRAY_SIZE(node_faults));
 	tcase_add_test(tc, no_reflink);
 	tcase_add_test(tc, inode_faults);

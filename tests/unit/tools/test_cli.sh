@@ -22,7 +22,8 @@ want 0 'groups' "$mkfs" -n -s 20m "$img"
 [ ! -e "$img" ] || { echo "FAILED: something was left behind"; failed=1; }
 
 # Made, refused, forced.
-want 0 'journal' "$mkfs" -s 20MiB -L first "$img"
+want 0 'features: none' "$mkfs" -n -s 20m --no-reflink "$img"
+want 0 'features: reflink' "$mkfs" -s 20MiB -L first "$img"
 want 0 'clean' "$fsck" -n "$img"
 cp "$img" "$dir/before"
 want 3 "label 'first'" "$mkfs" "$img"
