@@ -55,6 +55,11 @@ int buf_cache_create(struct bd *bd, const struct od_ctx *ctx, uint64_t limit_byt
 /* No references left. */
 void buf_cache_destroy(struct buf_cache *bc);
 const struct od_ctx *buf_ctx(const struct buf_cache *bc);
+/*
+ * What blocks may say follows from the superblock, and replay of the journal may bring another one: what that
+ * says of OD_RO_COMPAT_REFLINK. Between jnl_open and the first use of cache and journal by anybody else.
+ */
+void buf_set_reflink(struct buf_cache *bc, bool reflink);
 
 #define BUF_NOWAIT (1u << 0) /* -EAGAIN instead of reading from the device */
 /*

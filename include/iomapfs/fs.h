@@ -84,6 +84,13 @@ struct fs_tune_args {
 };
 /* Change what is named, in all superblocks, journalled. -ENAMETOOLONG, -EINVAL. */
 int fs_tune(struct fs *fs, const struct fs_tune_args *args);
+/*
+ * Let files share blocks, from the next mount on: in all superblocks, journalled, all or none after a power
+ * cut. Nothing else may be done through this mount, before or after: what the counts may come to need is
+ * free in every group now, and only the next mount keeps it so. Nothing to do where it is so already. Sleeps.
+ * -ENOSPC with the reason in *e: a group is too full; -EROFS, -EIO.
+ */
+int fs_add_reflink(struct fs *fs, struct fs_error *e);
 /* Discard free space of at least minlen bytes in [start, start+len) bytes; *trimmed bytes. */
 int fs_trim(struct fs *fs, uint64_t start, uint64_t len, uint64_t minlen, uint64_t *trimmed);
 

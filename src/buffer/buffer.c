@@ -89,6 +89,11 @@ const struct od_ctx *buf_ctx(const struct buf_cache *bc)
 	return &bc->ctx;
 }
 
+void buf_set_reflink(struct buf_cache *bc, bool reflink)
+{
+	bc->ctx.reflink = reflink;
+}
+
 void *buf_page_alloc(struct buf_cache *bc)
 {
 	return buf_pages_get(&bc->pages);

@@ -116,13 +116,15 @@ static void check_journal(struct chk *c, void *block)
 	chk_replay(c);
 }
 
-/* The log may hold a newer superblock (a label was set): judge by that one. */
+/* The log may hold a newer superblock (a label was set, reflink switched on): judge by that one. */
 static void reread_superblock(struct chk *c, void *block)
 {
 	struct sb_info sb;
 
-	if (chk_read(c, 0, block) == 0 && !od_sb_decode(block, 0, c->bd->info.size, &sb))
-		c->sb = sb;
+	if (chk_read(c, 0, block) || od_sb_decode(block, 0, c->bd->info.size, &sb))
+		return;
+	c->sb = sb;
+	c->od.reflink = sb.ro_compat & OD_RO_COMPAT_REFLINK;
 }
 
 /* All zero is how mkfs leaves it. */

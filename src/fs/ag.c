@@ -109,7 +109,7 @@ static void header_encode(struct fs_ag *ag)
 uint64_t ag_set_aside(const struct fs_ag *ag)
 {
 	return MIN(ag_mblk_to_fsb(ag->fs, AG_SET_ASIDE_MBLKS), ag->nr_blocks / 32) +
-	       refc_set_aside(ag);
+	       (ag->fs->od.reflink ? refc_room(ag) : 0);
 }
 
 void ag_update_usable(struct fs_ag *ag)

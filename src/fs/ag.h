@@ -169,8 +169,8 @@ int ag_pick(struct fs_ag *ag, const struct fs_alloc_req *req, unsigned flags, bo
 	    struct ag_extent *ext, struct ag_extent *out);
 
 /* refc.c */
-/* fsbs kept for the reference counts of the group: every block a record of its own. */
-uint64_t refc_set_aside(const struct fs_ag *ag);
+/* fsbs that the reference counts of the group may come to take: every block a record of its own. */
+uint64_t refc_room(const struct fs_ag *ag);
 /* Nodes that one change of the counts, and taking part of it back, may need. */
 unsigned refc_need_nodes(struct fs_ag *ag);
 

@@ -136,10 +136,11 @@ static int open_journal(struct fs *fs, struct fs_error *err)
 	}
 	jnl_set_abort_fn(fs->jnl, fs_journal_aborted, fs);
 	jnl_get_stats(fs->jnl, &st);
-	if (st.replayed_transactions)
-		log_info("%s: replayed %llu transactions of the journal%s", dev_name(fs->bd),
-			 (unsigned long long)st.replayed_transactions,
-			 fs->opts.readonly ? " in memory" : "");
+	if (!st.replayed_transactions)
+		return 0;
+	fs_sb_reread(fs);
+	log_info("%s: replayed %llu transactions of the journal%s", dev_name(fs->bd),
+		 (unsigned long long)st.replayed_transactions, fs->opts.readonly ? " in memory" : "");
 	return 0;
 }
 
@@ -176,6 +177,9 @@ static int make_all(struct fs *fs, struct fs_error *err)
 	ret = fs_mmp_start(fs, err);
 	if (!ret)
 		ret = open_journal(fs, err);
+	/* Of a newer version too, if one wrote the log. */
+	if (!ret)
+		ret = check_features(fs, err);
 	if (ret)
 		return ret;
 	ret = ag_load_all(fs);

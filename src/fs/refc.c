@@ -388,13 +388,11 @@ unsigned refc_credits(struct fs *fs)
 	return 2 * 2 * l + 4;
 }
 
-uint64_t refc_set_aside(const struct fs_ag *ag)
+uint64_t refc_room(const struct fs_ag *ag)
 {
 	/* Nodes are at least half full; what the levels above the leaves add is below a 100th. */
 	const unsigned half = od_tree_max_recs(OD_TREE_REFC, true) / 2;
 	const uint64_t leaves = DIV_ROUND_UP(ag->nr_blocks, half);
 
-	if (!ag->fs->od.reflink)
-		return 0;
 	return ag_mblk_to_fsb(ag->fs, leaves + leaves / 100 + 2);
 }

@@ -25,6 +25,8 @@ void fs_mmp_stop(struct fs *fs);
 /* superblock.c */
 /* Read the superblock, or a copy (warned about). Fills err with why not. */
 int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err);
+/* Replay may have brought a newer one: believe what it says of names and features. */
+void fs_sb_reread(struct fs *fs);
 void fs_error_set(struct fs_error *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

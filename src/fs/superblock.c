@@ -5,9 +5,6 @@
 
 #include "super.h"
 
-/* Superblocks changed in one transaction. */
-#define TUNE_BATCH 64u
-
 void fs_error_set(struct fs_error *err, const char *fmt, ...)
 {
 	va_list ap;
@@ -93,9 +90,9 @@ int fs_sb_read(struct bd *bd, struct sb_info *out, struct fs_error *err)
 	return ret;
 }
 
-/* ---- Label and uuid ------------------------------------------------------------------------ */
+/* ---- Changing it ----------------------------------------------------------------------------- */
 
-static int tune_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const struct sb_info *sb)
+static int sb_log_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const struct sb_info *sb)
 {
 	struct buf *b;
 	/* All of it is written, so it need not be read: a damaged copy is whole again. */
@@ -108,6 +105,31 @@ static int tune_one(struct fs *fs, struct jnl_handle *h, uint32_t agno, const st
 	od_sb_encode(sb, agno, b->data);
 	buf_put(b);
 	return 0;
+}
+
+/*
+ * Into the log, and from there to their places: tools read the superblock from the device itself. One
+ * transaction holds all of them, unless the log is too short for so many groups. Then the first one, which is
+ * what counts, comes last: who finds it finds all the others.
+ */
+static int sb_write_all(struct fs *fs, const struct sb_info *sb)
+{
+	const unsigned batch = jnl_max_credits(fs->jnl);
+	uint32_t left = sb->nr_ags;
+	int err = 0;
+
+	while (left && !err) {
+		const uint32_t n = MIN(left, batch);
+		struct jnl_handle *h;
+
+		err = jnl_start(fs->jnl, n, 0, &h);
+		if (err)
+			break;
+		for (uint32_t i = 0; i < n && !err; i++)
+			err = sb_log_one(fs, h, --left, sb);
+		jnl_stop(h);
+	}
+	return err ? err : jnl_checkpoint(fs->jnl);
 }
 
 int fs_tune(struct fs *fs, const struct fs_tune_args *args)
@@ -132,16 +154,7 @@ int fs_tune(struct fs *fs, const struct fs_tune_args *args)
 		memcpy(sb.uuid, args->uuid, sizeof(sb.uuid));
 	if (args->mmp_interval_s)
 		sb.mmp_interval_s = *args->mmp_interval_s;
-	for (uint32_t i = 0; i < sb.nr_ags && !err; i += TUNE_BATCH) {
-		struct jnl_handle *h;
-
-		err = jnl_start(fs->jnl, TUNE_BATCH, 0, &h);
-		if (err)
-			break;
-		for (uint32_t k = i; k < MIN(i + TUNE_BATCH, sb.nr_ags) && !err; k++)
-			err = tune_one(fs, h, k, &sb);
-		jnl_stop(h);
-	}
+	err = sb_write_all(fs, &sb);
 	if (!err) {
 		memcpy(fs->sb.label, sb.label, sizeof(sb.label));
 		memcpy(fs->sb.uuid, sb.uuid, sizeof(sb.uuid));
@@ -149,6 +162,75 @@ int fs_tune(struct fs *fs, const struct fs_tune_args *args)
 	}
 	lk_unlock(&fs->rename_lock);
 	fs_end_change(fs);
-	/* Tools read the superblock from the device itself: to its place with it. */
-	return err ? err : jnl_checkpoint(fs->jnl);
+	return err;
+}
+
+/* Every group must be able to keep back what it would keep back had it been made so. */
+static int room_for_counts(struct fs *fs, struct fs_error *e)
+{
+	for (uint32_t i = 0; i < fs->sb.nr_ags; i++) {
+		const uint64_t need = refc_room(&fs->ags[i]), have = ag_usable(&fs->ags[i]);
+
+		if (have >= need)
+			continue;
+		fs_error_set(e, "group %u of %u has %llu KiB free, and the counts of shared blocks may "
+			     "come to need %llu KiB of it: delete or move files away, then try again",
+			     i, fs->sb.nr_ags, (unsigned long long)(have << fs->block_shift >> 10),
+			     (unsigned long long)(need << fs->block_shift >> 10));
+		return -ENOSPC;
+	}
+	return 0;
+}
+
+int fs_add_reflink(struct fs *fs, struct fs_error *e)
+{
+	struct sb_info sb;
+	int err;
+
+	memset(e, 0, sizeof(*e));
+	err = fs_start_change(fs, 0);
+	if (err)
+		return err;
+	lk_lock(&fs->rename_lock);
+	sb = fs->sb;
+	sb.ro_compat |= OD_RO_COMPAT_REFLINK;
+	/* The roots of the counts are empty, as in a new file system: the bit is all that is missing. */
+	if (sb.ro_compat != fs->sb.ro_compat) {
+		err = room_for_counts(fs, e);
+		if (!err)
+			err = sb_write_all(fs, &sb);
+		if (!err)
+			fs->sb.ro_compat = sb.ro_compat;
+	}
+	lk_unlock(&fs->rename_lock);
+	fs_end_change(fs);
+	return err;
+}
+
+void fs_sb_reread(struct fs *fs)
+{
+	/* Where the first is damaged the mount went by the copy of group 1. */
+	for (uint32_t agno = 0; agno < MIN(fs->sb.nr_ags, 2u); agno++) {
+		struct sb_info sb;
+		struct buf *b;
+		bool sound;
+
+		if (buf_read(fs->bc, od_ag_start_mblk(&fs->od, agno) + OD_AG_SB_MBLK, agno, &buf_ops_sb, 0,
+			     &b))
+			continue;
+		sound = !od_sb_decode(b->data, agno, fs->bd->info.size, &sb);
+		buf_put(b);
+		if (!sound)
+			continue;
+		memcpy(fs->sb.label, sb.label, sizeof(sb.label));
+		memcpy(fs->sb.uuid, sb.uuid, sizeof(sb.uuid));
+		fs->sb.mmp_interval_s = sb.mmp_interval_s;
+		fs->sb.compat = sb.compat;
+		fs->sb.ro_compat = sb.ro_compat;
+		fs->sb.incompat = sb.incompat;
+		fs->sb.jnl_incompat = sb.jnl_incompat;
+		fs->od.reflink = sb.ro_compat & OD_RO_COMPAT_REFLINK;
+		buf_set_reflink(fs->bc, fs->od.reflink);
+		return;
+	}
 }

@@ -207,7 +207,7 @@ static int verify_images(struct jnl *j, struct jnl_trans *t)
 
 	cds_list_for_each_entry(img, &t->imgs, list) {
 		const struct buf_ops *ops = buf_ops_of(le32_get(((struct od_hdr *)img->data)->magic));
-		const char *test = ops ? ops->verify(&j->ctx, img->data, img->buf->mblk, false)
+		const char *test = ops ? ops->verify(buf_ctx(j->bc), img->data, img->buf->mblk, false)
 				       : "unknown-magic";
 
 		if (test) {

@@ -22,7 +22,7 @@ static const struct {
 	{"info", ctl_info, "PATH: the mounted file system that holds it"},
 	{"stats", ctl_stats, "PATH: cache, journal, allocator and request counters"},
 	{"trim", ctl_trim, "PATH: discard free space [--offset --length --minimum]"},
-	{"tune", ctl_tune, "PATH: change --label, --uuid or --mmp"},
+	{"tune", ctl_tune, "PATH: change --label, --uuid or --mmp; unmounted SOURCE: --reflink"},
 	{"shutdown", ctl_shutdown, "PATH: fail every request with EIO from now on [--sync]"},
 	{"probe", ctl_probe, "DEVICE: is it iomapfs? [--udev]"},
 	{"metadump", ctl_metadump, "SOURCE: its metadata, for bug reports, to --output"},
@@ -40,7 +40,8 @@ static const struct {
 };
 
 enum { OPT_OFFSET = 256, OPT_LENGTH, OPT_MINIMUM, OPT_SYNC, OPT_UDEV, OPT_TIMEOUT, OPT_MMP,
-       OPT_FORCE, OPT_KEEP_CRC, OPT_SRC_OFFSET, OPT_DST_OFFSET, OPT_ATOMIC, OPT_DONTCACHE };
+       OPT_FORCE, OPT_KEEP_CRC, OPT_SRC_OFFSET, OPT_DST_OFFSET, OPT_ATOMIC, OPT_DONTCACHE,
+       OPT_REFLINK };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "Print JSON", 0},
@@ -48,6 +49,8 @@ static const struct argp_option options[] = {
 	{"uuid", 'U', "UUID", 0, "tune: the new uuid, or 'random'", 0},
 	{"mmp", OPT_MMP, "SECONDS", 0,
 	 "tune: multiple-mount protection from the next mount on; 0 = off", 0},
+	{"reflink", OPT_REFLINK, NULL, 0,
+	 "tune: let files share blocks, as mkfs does unless told --no-reflink; for good", 0},
 	{"offset", OPT_OFFSET, "BYTES", 0, "fiemap, trim: where to start", 0},
 	{"length", OPT_LENGTH, "BYTES", 0, "fiemap, trim, clone, dedupe: how much", 0},
 	{"src-offset", OPT_SRC_OFFSET, "BYTES", 0, "clone, dedupe: where to start in the source", 0},
@@ -116,6 +119,7 @@ static bool *switch_of(struct ctl_opts *o, int key)
 	case OPT_ATOMIC: return &o->atomic;
 	case OPT_DONTCACHE: return &o->dontcache;
 	case OPT_UDEV: return &o->udev;
+	case OPT_REFLINK: return &o->reflink;
 	case OPT_FORCE: return &o->force;
 	case OPT_KEEP_CRC: return &o->keep_crc;
 	default: return NULL;

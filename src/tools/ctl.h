@@ -16,6 +16,7 @@ struct ctl_opts {
 	bool udev;
 	bool sync, xattr;
 	bool mmp;               /* --mmp was given */
+	bool reflink;
 	uint64_t mmp_interval_s;
 	unsigned timeout_s;
 	const char *label, *uuid, *output;
@@ -32,6 +33,8 @@ int ctl_info(const struct ctl_opts *o, const char *path);
 int ctl_stats(const struct ctl_opts *o, const char *path);
 int ctl_trim(const struct ctl_opts *o, const char *path);
 int ctl_tune(const struct ctl_opts *o, const char *path);
+/* tune --reflink: of a file system that is not mounted. */
+int ctl_add_reflink(const struct ctl_opts *o, const char *source);
 int ctl_shutdown(const struct ctl_opts *o, const char *path);
 int ctl_probe(const struct ctl_opts *o, const char *path);
 int ctl_metadump(const struct ctl_opts *o, const char *path);

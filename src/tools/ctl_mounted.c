@@ -406,13 +406,18 @@ int ctl_trim(const struct ctl_opts *o, const char *path)
 
 int ctl_tune(const struct ctl_opts *o, const char *path)
 {
+	const bool here = o->label || o->uuid || o->mmp;
 	struct iomapfs_ioc_tune t = {0};
 	int err;
 
-	if (!o->label && !o->uuid && !o->mmp) {
-		fprintf(stderr, "iomapctl: tune: say --label, --uuid or --mmp\n");
+	if (here == o->reflink) {
+		fprintf(stderr, here ? "iomapctl: tune: --reflink takes a file system that is not mounted, "
+				       "the others one that is: run it twice\n" :
+				       "iomapctl: tune: say --label, --uuid, --mmp or --reflink\n");
 		return CTL_USAGE;
 	}
+	if (o->reflink)
+		return ctl_add_reflink(o, path);
 	if (o->label) {
 		if (strlen(o->label) > 64) {
 			fprintf(stderr, "iomapctl: a label has at most 64 bytes\n");

@@ -32,7 +32,7 @@ static int fail_with_rule(int fd, const char *path, int error, const char *rule)
 
 	if (error == EOPNOTSUPP) {
 		fprintf(stderr, "iomapctl: %s: this file system cannot do that (was it made "
-				"without shared blocks?)\n", path);
+				"without shared blocks? see tune --reflink)\n", path);
 		return CTL_FAIL;
 	}
 	if (error != EINVAL || ioctl(fd, IOMAPFS_IOC_INFO, &i) < 0)
