@@ -17,11 +17,11 @@ static void fix_free(struct fix *f)
 	for (size_t i = 0; i < f->attrs.n; i++)
 		free(attrs[i].list);
 	chk_vec_free(&f->attrs);
-	chk_vec_free(&f->alone);
 	chk_vec_free(&f->files);
 	chk_vec_free(&f->dirs);
 	chk_fix_edits_free(f);
 	chk_space_free(&f->avoid);
+	chk_space_free(&f->alone);
 }
 
 static void say(struct fix *f, const char *what)
@@ -38,15 +38,15 @@ static void say(struct fix *f, const char *what)
  */
 int chk_fix_all(struct chk *c)
 {
-	struct fix f = { .c = c, .avoid = *c, .out = c->opts->out };
+	struct fix f = { .c = c, .avoid = *c, .alone = *c, .out = c->opts->out };
 	int err;
 
 	RB_INIT(&f.avoid.space);
+	RB_INIT(&f.alone.space);
 	RB_INIT(&f.edits);
 	chk_vec_init(&f.files, sizeof(struct fix_file));
 	chk_vec_init(&f.dirs, sizeof(struct fix_dir));
 	chk_vec_init(&f.attrs, sizeof(struct fix_attrs));
-	chk_vec_init(&f.alone, sizeof(struct chk_refc));
 	say(&f, "journal");
 	err = chk_fix_log(&f);
 	if (!err)

@@ -69,7 +69,7 @@ struct fix {
 	FILE *out;               /* what is done is told there; may be NULL */
 	uint64_t lost_found;     /* inode; 0 = not needed yet */
 	size_t last_dir;         /* index in dirs, of the one asked for last */
-	struct chk_vec alone;    /* struct chk_refc: unwritten, where others might claim to share */
+	struct chk alone;        /* its space: unwritten extents where others might claim to share */
 	bool cloning;            /* the budget is known */
 	bool counted;            /* c->refcs are the counts to be, no longer those of old */
 	uint64_t clone_budget;   /* fsbs that copies may take yet */

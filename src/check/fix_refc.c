@@ -34,17 +34,6 @@ static bool counted_whole(struct fix *f, uint64_t start, uint64_t end)
 	return true;
 }
 
-/* Looked through only where two files claim the same blocks, and unwritten ones are among them. */
-static bool is_alone(struct fix *f, uint64_t start, uint64_t end)
-{
-	const struct chk_refc *a = f->alone.data;
-
-	for (size_t i = 0; i < f->alone.n; i++)
-		if (a[i].start < end && start < a[i].start + a[i].len)
-			return true;
-	return false;
-}
-
 bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares)
 {
 	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
@@ -52,16 +41,18 @@ bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwrit
 	const struct chk_refc *r = chk_refc_after(&f->c->refcs, start);
 	const bool counted = r && r->start < end;
 	const bool clear = chk_is_clear(f->c, start << shift, end << shift);
-	const struct chk_refc me = { .start = start, .len = len };
 	enum chk_use other;
 
-	if (!clear && (unwritten || !counted_whole(f, start, end) || is_alone(f, start, end) ||
+	if (!clear && (unwritten || !counted_whole(f, start, end) ||
+		       !chk_is_clear(&f->alone, start << shift, end << shift) ||
 		       !chk_fix_clonable(f, start << shift, end << shift)))
 		return false;
 	chk_claim_again(f->c, CHK_DATA, start << shift, end << shift, &other);
 	/* Unwritten blocks are never shared: who comes later gets a copy. */
 	if (counted && unwritten) {
-		chk_vec_push(f->c, &f->alone, &me);
+		chk_claim(&f->alone, CHK_DATA, start << shift, end << shift, &other);
+		if (f->alone.error)
+			f->c->error = f->alone.error;
 	} else if (counted) {
 		chk_owner_add(f->c, &f->c->owners, start, end);
 		*shares = true;
@@ -79,7 +70,8 @@ void chk_fix_refc_flag(struct fix *f, uint64_t ino)
 
 void chk_fix_refc_records(struct fix *f, uint32_t agno, struct chk_vec *recs)
 {
-	const struct chk_refc *r;
+	const uint64_t start = agno * f->c->od.ag_blocks, end = start + f->c->od.ag_blocks;
+	const struct chk_refc *r, *last;
 
 	/* Once for all groups: the runs take the place of what was believed. */
 	if (!f->counted) {
@@ -87,14 +79,13 @@ void chk_fix_refc_records(struct fix *f, uint32_t agno, struct chk_vec *recs)
 		f->c->refcs.n = 0;
 		chk_owners_runs(f->c, &f->c->owners, &f->c->refcs);
 	}
-	r = f->c->refcs.data;
-	for (size_t i = 0; i < f->c->refcs.n; i++) {
-		if (r[i].refs < 2 || r[i].start / f->c->od.ag_blocks != agno)
-			continue;
-		for (uint64_t at = 0; at < r[i].len; at += OD_EXTENT_LEN_MAX) {
-			const uint64_t n = MIN(r[i].len - at, OD_EXTENT_LEN_MAX);
-			const le64_t rec[2] = { le64_make(r[i].start + at),
-						le64_make(n | (uint64_t)r[i].refs << 32) };
+	last = (const struct chk_refc *)f->c->refcs.data + f->c->refcs.n;
+	/* No run reaches from one group into the next: a head lies between. */
+	for (r = chk_refc_after(&f->c->refcs, start); r && r < last && r->start < end; r++) {
+		for (uint64_t at = 0; r->refs > 1 && at < r->len; at += OD_EXTENT_LEN_MAX) {
+			const uint64_t n = MIN(r->len - at, OD_EXTENT_LEN_MAX);
+			const le64_t rec[2] = { le64_make(r->start + at),
+						le64_make(n | (uint64_t)r->refs << 32) };
 
 			chk_vec_push(f->c, recs, rec);
 		}

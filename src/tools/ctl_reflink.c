@@ -24,8 +24,8 @@ static int open_failed(const char *source, int err)
 	case -EBUSY:
 		return refuse(source, "is mounted or in use by another program; unmount it first");
 	case -EMEDIUMTYPE:
-		return refuse(source, "is neither a block device nor an image file; unmount the file system and "
-			      "give the device that it is on");
+		return refuse(source, "is neither a block device nor an image file; unmount the file "
+			      "system and give the device that it is on");
 	default:
 		return ctl_fail(source, -err);
 	}
@@ -47,7 +47,8 @@ static const char *in_the_way(struct bd *bd, uint8_t *block, bool *on)
 	if (od_features_check(&sb, &bits, &word) != OD_MOUNT_RW)
 		return "has features that this version does not know; use a newer iomapctl";
 	od_ctx_init(&od, &sb);
-	if (bd_read(bd, od.jnl_start << OD_MBLK_SHIFT, block, OD_MBLK_SIZE) || od_verify_jsb(&od, block, true))
+	if (bd_read(bd, od.jnl_start << OD_MBLK_SHIFT, block, OD_MBLK_SIZE) ||
+	    od_verify_jsb(&od, block, true))
 		return "has a damaged journal; run fsck.iomapfs";
 	if (le64_get(((const struct od_jsb *)block)->clean) != 1)
 		return "was not unmounted; mount and unmount it, or run fsck.iomapfs -p, then try again";
