@@ -2,7 +2,7 @@
 /*
  * A file of a million extents beside one of a thousand: what an operation costs, counted in metadata blocks
  * looked at, which no other load on the machine changes; and what the caches take meanwhile. The same in
- * time, through a mount: bench/growth.
+ * time, through a mount: the growth workloads of bench/run.
  */
 #include <linux/fs.h>
 #include <stdlib.h>

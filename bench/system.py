@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Commands, bounded and killed with whoever started them, and what has to be undone at the end."""
+import os
+import signal
+import subprocess
+
+UNSUPPORTED = 77
+
+
+class Interrupted(BaseException):
+    """A signal asked the run to end; nothing but the end of the run may catch it."""
+
+
+class Failure(Exception):
+    """A command failed, or a file system gave a wrong answer."""
+
+
+class Unsupported(Exception):
+    """The subject cannot do what the workload is about."""
+
+
+def on_signals_raise():
+    def handler(number, _frame):
+        # Once: the cleanup that this starts must not be cut short by an impatient second one.
+        for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(s, signal.SIG_IGN)
+        raise Interrupted(signal.Signals(number).name)
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(s, handler)
+
+
+def bound_to_us(cmd):
+    """The command as one that the kernel kills when this program dies, however it dies."""
+    return ["setpriv", "--pdeathsig", "KILL", "--", *cmd]
+
+
+def start(cmd, **kw):
+    return subprocess.Popen(bound_to_us(cmd), start_new_session=True, **kw)
+
+
+def kill(proc):
+    """The process and its children; returns when it is reaped."""
+    try:
+        os.killpg(proc.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    proc.wait()
+
+
+def sh(*cmd, limit=1800, stdin=None, cwd=None, ok=(0,), env=None):
+    """Output of a command. Failure with its last words, Unsupported, or Failure after `limit` seconds."""
+    proc = start(cmd, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
+                 env={**os.environ, "LC_ALL": "C", **(env or {})})
+    try:
+        out, err = proc.communicate(stdin, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{' '.join(cmd)[:200]}: not done after {limit} s") from None
+    finally:
+        if proc.poll() is None:
+            kill(proc)
+    if proc.returncode == UNSUPPORTED and UNSUPPORTED not in ok:
+        raise Unsupported(err.strip().split("\n")[-1])
+    if proc.returncode not in ok:
+        said = "; ".join((err.strip() or out.strip()).split("\n")[:4])[:400]
+        raise Failure(f"{' '.join(cmd)[:200]}: exit code {proc.returncode}: {said or 'no message'}")
+    return out
+
+
+class Undo:
+    """What was done and must be undone, last first, each whatever became of the others."""
+
+    def __init__(self):
+        self.actions = []
+
+    def add(self, what, fn, *args):
+        entry = (what, fn, args)
+        self.actions.append(entry)
+        return entry
+
+    def now(self, entry):
+        if entry in self.actions:
+            self.actions.remove(entry)
+            entry[1](*entry[2])
+
+    def all(self):
+        problems = []
+        while self.actions:
+            what, fn, args = self.actions.pop()
+            try:
+                fn(*args)
+            except (OSError, Failure, subprocess.SubprocessError) as e:
+                problems.append(f"{what}: {e}")
+        return problems
+
+
+def _read(path):
+    with open(path, encoding="ascii") as f:
+        return f.read().strip()
+
+
+def _write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+def set_parameter(undo, path, value):
+    """Set a kernel parameter until undo.now() of what this returns, or the end."""
+    old = _read(path)
+    entry = undo.add(f"set {path} back to {old}", _write, path, old)
+    _write(path, value)
+    return entry
+
+
+def limit_dirty(undo, size):
+    """The kernel throttles writers at this many dirty bytes; returns what to undo."""
+    old = [(name, _read(f"/proc/sys/vm/{name}")) for name in
+           ("dirty_background_ratio", "dirty_ratio", "dirty_background_bytes", "dirty_bytes")]
+
+    def put_back():
+        # Of bytes and ratio the one that was set last counts, and the other reads 0, which cannot be written.
+        for name, value in old:
+            if value != "0":
+                _write(f"/proc/sys/vm/{name}", value)
+    entry = undo.add("set vm.dirty_* back", put_back)
+    _write("/proc/sys/vm/dirty_background_bytes", str(size // 2))
+    _write("/proc/sys/vm/dirty_bytes", str(size))
+    return entry
+
+
+def drop_caches():
+    os.sync()
+    with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
+        f.write("3")
