@@ -50,6 +50,13 @@ class Session:
         drop_caches()
         self.mount()
 
+    def forget(self):
+        """cold(); where everything is gone with the mount, the kernel forgets and the daemon does not."""
+        if self.subject.whole:
+            self.cold()
+        else:
+            drop_caches()
+
     def replace_device(self, size):
         """A fresh one of another size; nothing is mounted."""
         self.device.close()

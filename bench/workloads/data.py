@@ -31,10 +31,7 @@ class Sequential(Workload):
             s.tool("new file + fsync", "data", "new", path, mib, "fsync", *more, unit="MiB/s")
         finally:
             s.env.undo.now(limit)
-        if s.subject.whole:
-            s.cold()
-        else:
-            s.env.drop_caches()
+        s.forget()
         s.tool("read, cold", "data", "seq-read", path, mib, *more, unit="MiB/s")
         s.tool("read, warm", "data", "seq-read", path, mib, *more, unit="MiB/s")
         s.tool("overwrite, cached", "data", "seq-write", path, mib, *more, unit="MiB/s")
@@ -53,10 +50,9 @@ class Buffered4k(Workload):
         mib, path, more = s.scale["random_mib"], s.path("data"), s.unchecked()
         s.env.tool("data", "new", path, mib, "fsync", *more)
         s.tool("random write", "data", "rand-write", path, mib, "block=4", f"seconds={s.scale['seconds']}", *more)
-        if s.subject.whole:
-            s.cold()
-            # No more than a quarter of the blocks, or the last reads would be warm.
-            s.tool("random read, cold", "data", "rand-read", path, mib, "block=4", f"count={mib * 64}")
+        s.forget()
+        # No more than a quarter of the blocks, or the last reads would be warm.
+        s.tool("random read, cold", "data", "rand-read", path, mib, "block=4", f"count={mib * 64}", *more)
 
 
 class ParallelData(Workload):

@@ -12,24 +12,17 @@ class Names(Workload):
     def run(self, s):
         n, d = s.scale["names"], s.path()
         s.tool("create", "names", "create", d, n, 1)
-        if s.subject.whole:
-            s.cold()
-            s.tool("stat, cold", "names", "stat", d, n, 1)
-            s.cold()
-            s.tool("list + stat, cold", "names", "list", d, n, 1)
-        else:
-            # Its names are gone with the mount: the kernel forgets, it does not.
-            s.env.drop_caches()
-            s.tool("stat, cold", "names", "stat", d, n, 1)
-            s.env.drop_caches()
-            s.tool("list + stat, cold", "names", "list", d, n, 1)
+        s.forget()
+        s.tool("stat, cold", "names", "stat", d, n, 1)
+        s.forget()
+        s.tool("list + stat, cold", "names", "list", d, n, 1)
         s.tool("stat, warm", "names", "stat", d, n, 1)
         s.tool("rename", "names", "rename", d, n, 1)
         s.tool("unlink", "names", "unlink", d, n, 1)
 
 
 class ParallelNames(Workload):
-    """create, stat and unlink by 2 and by 8 jobs, each with directories of its own"""
+    """create, stat, rename and unlink by 2 and by 8 jobs, each with directories of its own"""
 
     name = "parallel-names"
     on_null = True

@@ -79,6 +79,18 @@ nothing_left "after a run"
 [ -z "$(ls -d "$tmp"/iomapfs-bench-*/ 2>/dev/null)" ]
 ok $? "after a run: no folder is left"
 
+# ---- The floor: the same daemon over nothing ---------------------------------------------------
+if [ -e "$IOMAPFS_BIN/iomapfs-null" ]; then
+	bench --only names,direct-4k,tree --fs null
+	[ $rc = 0 ]
+	ok $? "the null daemon does what it has to"
+	has '^\| names: unlink \(1/s\) +\| +[0-9]+ \|' "and has its figures"
+	has 'tmpfs: tree: null: keeps no contents' "but no tree, which the table says"
+else
+	n=$((n + 1))
+	echo "ok $n - the null daemon # skip ninja -C build/asan bench/iomapfs-null; scripts/bindir build/asan"
+fi
+
 # ---- A wrong result fails it --------------------------------------------------------------------
 mkdir "$tmp/bin"
 for p in "$IOMAPFS_BIN"/*; do ln -s "$(readlink -f "$p")" "$tmp/bin/$(basename "$p")"; done
