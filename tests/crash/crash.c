@@ -43,7 +43,7 @@ static const struct options *opt;
 static void tell_failure(const struct lab *l, const struct seq *s, const struct cut_at *c)
 {
 	static const char *const modes[] = { "lose-all", "keep-all", "seed", "bits", "keep-but",
-					     "lose-but" };
+					     "lose-but", "tear" };
 	char text[4096], path[512];
 
 	seq_print(s, text, sizeof(text));

@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "disk.h"
 #include "iomapfs/util.h"
@@ -110,6 +112,42 @@ void image_fill(struct image *im, uint64_t at, uint8_t byte, uint64_t len)
 	}
 }
 
+void image_commit(struct image *im, uint8_t *base)
+{
+	for (unsigned i = 0; i < im->nr_dirty; i++)
+		memcpy(base + (uint64_t)im->dirty[i] * IMAGE_PAGE, im->page[im->dirty[i]], IMAGE_PAGE);
+	image_reset(im);
+}
+
+/* One chunk of the byte, mapped again and again: memory only for what is written. */
+#define BASE_CHUNK (2u << 20)
+
+uint8_t *image_base_create(uint64_t size, uint8_t byte)
+{
+	uint8_t *base, *chunk;
+	int fd = memfd_create("stale", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, BASE_CHUNK))
+		abort();
+	chunk = mmap(NULL, BASE_CHUNK, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (chunk == MAP_FAILED || base == MAP_FAILED)
+		abort();
+	memset(chunk, byte, BASE_CHUNK);
+	munmap(chunk, BASE_CHUNK);
+	for (uint64_t at = 0; at < size; at += BASE_CHUNK)
+		if (mmap(base + at, MIN(BASE_CHUNK, size - at), PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, fd, 0) == MAP_FAILED)
+			abort();
+	close(fd);
+	return base;
+}
+
+void image_base_destroy(uint8_t *base, uint64_t size)
+{
+	munmap(base, size);
+}
+
 /* ---- A plain device over an image -------------------------------------------------------------- */
 
 struct image_bd {
@@ -168,7 +206,7 @@ static void image_bd_destroy(struct bd *bd)
 	free(b);
 }
 
-static struct bd_info info_of(uint64_t size)
+static struct bd_info info_of(uint64_t size, uint32_t atomic_max)
 {
 	return (struct bd_info){
 		.size = size,
@@ -180,6 +218,8 @@ static struct bd_info info_of(uint64_t size)
 		.discard_granularity = 4096,
 		.volatile_cache = true,
 		.fua = true,
+		.atomic_min = atomic_max ? SECTOR : 0,
+		.atomic_max = atomic_max,
 	};
 }
 
@@ -192,7 +232,7 @@ struct bd *image_open(struct image *im)
 	};
 	struct image_bd *b = must(calloc(1, sizeof(*b)));
 
-	b->bd = (struct bd){ .ops = &ops, .info = info_of(im->size), .name = strdup("survivor") };
+	b->bd = (struct bd){ .ops = &ops, .info = info_of(im->size, 0), .name = strdup("survivor") };
 	b->im = im;
 	pthread_mutex_init(&b->lock, NULL);
 	return &b->bd;
@@ -208,6 +248,7 @@ struct rec_write {
 	uint8_t fill;
 	unsigned sent, done; /* events */
 	bool fua;
+	bool atomic;         /* whole or not at all */
 };
 struct rec_flush {
 	unsigned sent, done;
@@ -226,6 +267,7 @@ struct disk {
 	struct rec_write *writes;
 	struct rec_flush *flushes;
 	unsigned nr_writes, nr_flushes, max_writes, max_flushes;
+	uint32_t atomic_max;
 };
 
 struct disk_bd {
@@ -244,7 +286,8 @@ static unsigned add_write(struct disk *d, const struct bd_io *io)
 	}
 	w = &d->writes[d->nr_writes];
 	*w = (struct rec_write){ .offset = io->offset, .len = io->len, .sent = NEVER, .done = NEVER,
-				 .fill = fill_of(io->op), .fua = io->flags & BD_FUA };
+				 .fill = fill_of(io->op), .fua = io->flags & BD_FUA,
+				 .atomic = io->flags & BD_ATOMIC };
 	/* Behind a preflush it reaches the disk only when that is over. */
 	if (!(io->flags & BD_PREFLUSH))
 		w->sent = d->now++;
@@ -392,7 +435,7 @@ struct bd *disk_open(struct disk *d)
 	};
 	struct disk_bd *b = must(calloc(1, sizeof(*b)));
 
-	b->bd = (struct bd){ .ops = &ops, .info = info_of(d->live.size), .name = strdup("disk") };
+	b->bd = (struct bd){ .ops = &ops, .info = info_of(d->live.size, d->atomic_max), .name = strdup("disk") };
 	b->d = d;
 	return &b->bd;
 }
@@ -412,12 +455,26 @@ unsigned disk_nr_writes(const struct disk *d)
 	return d->nr_writes;
 }
 
+void disk_set_atomic_max(struct disk *d, uint32_t max)
+{
+	d->atomic_max = max;
+}
+
+unsigned disk_nr_atomic(const struct disk *d)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < d->nr_writes; i++)
+		n += d->writes[i].atomic;
+	return n;
+}
+
 /* ---- The record in a file ----------------------------------------------------------------------- */
 
 struct saved_write {
 	uint64_t offset, len;
 	uint32_t sent, done;
-	uint8_t fua, has_data, fill, pad[5];
+	uint8_t fua, has_data, fill, atomic, pad[4];
 };
 
 bool disk_save(const struct disk *d, FILE *f)
@@ -428,7 +485,7 @@ bool disk_save(const struct disk *d, FILE *f)
 	for (unsigned i = 0; i < d->nr_writes && good; i++) {
 		const struct rec_write *w = &d->writes[i];
 		const struct saved_write sw = { w->offset, w->len, w->sent, w->done,
-						w->fua, w->data != NULL, w->fill, { 0 } };
+						w->fua, w->data != NULL, w->fill, w->atomic, { 0 } };
 
 		good = fwrite(&sw, sizeof(sw), 1, f) == 1 &&
 		       (!w->data || fwrite(w->data, w->len, 1, f) == 1);
@@ -453,7 +510,7 @@ bool disk_load(struct disk *d, FILE *f)
 		if (fread(&sw, sizeof(sw), 1, f) != 1 || sw.len > d->live.size ||
 		    sw.offset > d->live.size - sw.len)
 			return false;
-		*w = (struct rec_write){ sw.offset, sw.len, NULL, sw.fill, sw.sent, sw.done, sw.fua };
+		*w = (struct rec_write){ sw.offset, sw.len, NULL, sw.fill, sw.sent, sw.done, sw.fua, sw.atomic };
 		d->nr_writes++;
 		if (!sw.has_data)
 			continue;
@@ -496,6 +553,45 @@ static void survive_torn(struct image *out, const struct rec_write *w, struct rn
 			survive(out, w, off, MIN(SECTOR, w->len - off));
 }
 
+static void survive_half(struct image *out, const struct rec_write *w, bool odd)
+{
+	for (uint64_t off = odd ? 0 : SECTOR; off < w->len; off += 2 * SECTOR)
+		survive(out, w, off, MIN(SECTOR, w->len - off));
+}
+
+/* An unsafe write, number `nr` of them: does it survive whole? What is torn goes to out here. */
+static bool survives(const struct rec_write *w, unsigned nr, enum cut_mode mode, uint64_t arg,
+		     struct rng *rng, struct image *out)
+{
+	const bool whole = w->atomic && !TEST_BREAK("device-tears");
+	uint64_t fate;
+
+	switch (mode) {
+	case CUT_LOSE_ALL:
+		return false;
+	case CUT_KEEP_ALL:
+		return true;
+	case CUT_SEED:
+		fate = rng_below(rng, 3);
+		if (fate == 2 && whole)
+			fate = rng_below(rng, 2);
+		if (fate == 2)
+			survive_torn(out, w, rng);
+		return fate == 0;
+	case CUT_BITS:
+		return nr < 64 && (arg >> nr & 1);
+	case CUT_KEEP_BUT:
+		return nr != arg;
+	case CUT_LOSE_BUT:
+		return nr == arg;
+	case CUT_TEAR:
+		if (!whole)
+			survive_half(out, w, arg & 1);
+		return whole && (arg & 1);
+	}
+	return false;
+}
+
 unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_t arg,
 		  struct image *out)
 {
@@ -506,22 +602,8 @@ unsigned disk_cut(const struct disk *d, unsigned at, enum cut_mode mode, uint64_
 	image_reset(out);
 	for (unsigned i = 0; i < d->nr_writes; i++) {
 		const struct rec_write *w = &d->writes[i];
-		bool keep = true;
 
-		if (w->sent >= at)
-			continue;
-		if (!is_safe(d, w, at)) {
-			const unsigned nr = unsafe++;
-			const uint64_t fate = mode == CUT_SEED ? rng_below(&rng, 3) : 0;
-
-			if (fate == 2)
-				survive_torn(out, w, &rng);
-			keep = mode == CUT_KEEP_ALL || (mode == CUT_SEED && fate == 0) ||
-			       (mode == CUT_BITS && nr < 64 && (arg >> nr & 1)) ||
-			       (mode == CUT_KEEP_BUT && nr != arg) ||
-			       (mode == CUT_LOSE_BUT && nr == arg);
-		}
-		if (keep)
+		if (w->sent < at && (is_safe(d, w, at) || survives(w, unsafe++, mode, arg, &rng, out)))
 			survive(out, w, 0, w->len);
 	}
 	return unsafe;

@@ -66,8 +66,7 @@ void lab_init(struct lab *l, uint64_t size)
 	if (end(&r))
 		abort();
 	/* In place: from now on the base is what everything starts from. */
-	for (unsigned i = 0; i < im.nr_dirty; i++)
-		memcpy(l->base + (uint64_t)im.dirty[i] * IMAGE_PAGE, im.page[im.dirty[i]], IMAGE_PAGE);
+	image_commit(&im, l->base);
 	image_fini(&im);
 	image_init(&l->survivor, l->base, size);
 	l->disk = disk_create(l->base, size);
