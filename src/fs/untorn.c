@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Untorn writes: after a power cut all of the bytes are there or none. Where one extent holds the range,
- * as aligned on the device as in the file, and the device takes such a write whole, it does
- * (IOMAP_F_ATOMIC_BIO). Everywhere else the bytes go to blocks that are held for them, whatever the range
- * is now, holes and shared blocks included, and one transaction puts those into the map.
+ * as aligned on the device as in the file, its map and size are committed, and the device takes such a write
+ * whole, it does (IOMAP_F_ATOMIC_BIO). Everywhere else the bytes go to blocks that are held for them,
+ * whatever the range is now, holes and shared blocks included, and one transaction puts those into the map.
  *
  * The limit is what one handle can do at worst: each block an extent of its own, old and new.
  */
@@ -47,7 +47,18 @@ bool fs_untorn_by_device(struct fs_inode *ip, const struct iomap *m, uint64_t po
 {
 	const struct iomap_dev *dev = ip->fs->idev;
 
-	if (m->type != IOMAP_MAPPED && m->type != IOMAP_UNWRITTEN)
+	/*
+	 * Over data it is there as soon as the device has it, and then a power cut must find this map and
+	 * this size, not those of before:
+	 *
+	 *	blocks A and B, A written       power cut
+	 *	write B: converted in memory
+	 *	untorn write of A and B ->
+	 *	                                A new, B unwritten: zeros
+	 *
+	 * Unwritten blocks show nothing before the one transaction that converts them and raises the size.
+	 */
+	if (m->type != IOMAP_UNWRITTEN && (m->type != IOMAP_MAPPED || (m->flags & IOMAP_F_DIRTY)))
 		return false;
 	return !(m->flags & IOMAP_F_SHARED) && iomap_end(m) - pos >= length &&
 	       length >= dev->atomic_min && length <= dev->atomic_max &&
