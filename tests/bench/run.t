@@ -91,6 +91,28 @@ else
 	echo "ok $n - the null daemon # skip ninja -C build/asan bench/iomapfs-null; scripts/bindir build/asan"
 fi
 
+# ---- Single layers -----------------------------------------------------------------------------
+if [ -e "$IOMAPFS_BIN/bench-micro" ]; then
+	"$top/bench/micro/run" --bin "$IOMAPFS_BIN" --ops 100 --rounds 1 --time-only --json "$tmp/m.json" >"$tmp/out" 2>"$tmp/err"
+	ok $? "bench/micro/run: every case does what it is about"
+	has '^\| btree-lookup: .*\| +- \| +[0-9.]+ \|' "and has its time"
+	python3 -c 'import json, sys
+rows = json.load(open(sys.argv[1]))["rows"]
+assert len(rows) == int(sys.argv[2]) > 20, len(rows)
+assert all(r["rounds"]["micro"][0] > 0 for r in rows)' \
+		"$tmp/m.json" "$("$IOMAPFS_BIN/bench-micro" --list | wc -l)" >"$tmp/out" 2>&1
+	ok $? "its JSON has them all"
+	"$top/bench/micro/run" --bin "$IOMAPFS_BIN" --only nosuch >"$tmp/out" 2>"$tmp/err"
+	[ $? = 16 ] && grep -q 'no case nosuch; there are btree-lookup' "$tmp/err"
+	ok $? "an unknown case: exit code 16, and what there is"
+else
+	n=$((n + 1))
+	echo "ok $n - single layers # skip ninja -C build/asan bench/bench-micro; scripts/bindir build/asan"
+fi
+"$top/bench/micro/run" --bin /nonexistent >"$tmp/out" 2>"$tmp/err"
+[ $? = 2 ] && grep -q 'bench/build' "$tmp/err"
+ok $? "bench/micro/run without a build: exit code 2, and what to do"
+
 # ---- A wrong result fails it --------------------------------------------------------------------
 mkdir "$tmp/bin"
 for p in "$IOMAPFS_BIN"/*; do ln -s "$(readlink -f "$p")" "$tmp/bin/$(basename "$p")"; done
