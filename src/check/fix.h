@@ -155,6 +155,12 @@ void chk_fix_refc_lost(struct fix *f, uint32_t agno);
 void chk_fix_refc_group(struct chk *c, const le64_t *rec, void *arg);
 /* Claim an extent, as one of several owners where that may be (*shares). False: it is somebody else's. */
 bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares);
+/*
+ * Of an extent that is somebody else's in part: the first blocks of which none or all is (*mine). The former
+ * are claimed: from now on nobody else gets them. How many they are.
+ */
+uint64_t chk_fix_refc_piece(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares,
+			    bool *mine);
 /* The inode is to say that it shares. */
 void chk_fix_refc_flag(struct fix *f, uint64_t ino);
 /* The group's records, le64 x 2 each, once every extent is claimed. */

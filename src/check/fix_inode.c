@@ -143,43 +143,74 @@ static int extent_order(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Blocks that the file has to itself stay; of others' it gets a copy, or a hole where nothing was written. */
+static void split_extent(struct fix *f, const struct od_extent_rec *x, struct fix_file *file,
+			 struct chk_vec *to, bool *shares)
+{
+	const uint64_t start = le64_get(x->val.start), len = le32_get(x->val.len);
+	const bool unwritten = le32_get(x->val.flags) & OD_EXTENT_UNWRITTEN;
+	bool mine;
+
+	for (uint64_t at = 0, n; at < len && !f->c->error; at += n) {
+		struct od_extent_rec piece = *x;
+
+		n = chk_fix_refc_piece(f, start + at, len - at, unwritten, shares, &mine);
+		if (!mine && unwritten)
+			continue;
+		piece.file_block = le64_make(le64_get(x->file_block) + at);
+		piece.val.start = le64_make(start + at);
+		piece.val.len = le32_make((uint32_t)n);
+		if (!mine) {
+			piece.val.flags = le32_make(FIX_EXTENT_CLONE);
+			file->clones = true;
+		}
+		chk_vec_push(f->c, to, &piece);
+	}
+}
+
 /*
- * Claim what is free. An extent whose blocks another file has is marked: it gets a copy. One
- * that claims what is no data, or that overlaps its neighbour, goes.
+ * Claim what is free. Blocks that another file has are marked: they get a copy. An extent that claims what
+ * is no data, or that overlaps its neighbour, goes. *changed: the records are not what they were.
  */
 static uint64_t claim_extents(struct fix *f, const struct od_inode *di, bool truncating,
-			      struct fix_file *file)
+			      struct fix_file *file, bool *changed)
 {
-	struct chk_vec *recs = &file->recs;
 	const struct od_ctx *od = &f->c->od;
 	const unsigned shift = od->block_shift - CHK_UNIT_SHIFT;
 	const uint64_t eof = DIV_ROUND_UP(le64_get(di->size), 1ull << od->block_shift);
-	struct od_extent_rec *x = recs->data;
+	struct od_extent_rec *x = file->recs.data;
 	uint64_t next = 0, blocks = 0;
 	bool shares = false;
-	size_t kept = 0;
+	struct chk_vec kept;
 
-	if (recs->n)
-		qsort(x, recs->n, sizeof(*x), extent_order);
-	for (size_t i = 0; i < recs->n; i++) {
+	*changed = false;
+	chk_vec_init(&kept, sizeof(*x));
+	if (file->recs.n)
+		qsort(x, file->recs.n, sizeof(*x), extent_order);
+	for (size_t i = 0; i < file->recs.n; i++) {
 		const uint64_t at = le64_get(x[i].file_block), start = le64_get(x[i].val.start);
 		const uint64_t len = le32_get(x[i].val.len);
 		const bool unwritten = le32_get(x[i].val.flags) & OD_EXTENT_UNWRITTEN;
 
-		if (at < next || !od_fsb_range_ok(od, start, len) || (at >= eof && !truncating && !unwritten))
+		if (at < next || !od_fsb_range_ok(od, start, len) ||
+		    (at >= eof && !truncating && !unwritten)) {
+			*changed = true;
 			continue;
-		if (!chk_fix_refc_claim(f, start, len, unwritten, &shares)) {
-			/* Of unwritten blocks nothing is to be saved. */
-			if (unwritten || !chk_fix_clonable(f, start << shift, (start + len) << shift))
-				continue;
-			x[i].val.flags = le32_make(FIX_EXTENT_CLONE);
-			file->clones = true;
 		}
+		if (chk_fix_refc_claim(f, start, len, unwritten, &shares)) {
+			blocks += len;
+			chk_vec_push(f->c, &kept, &x[i]);
+			next = at + len;
+			continue;
+		}
+		*changed = true;
+		if (!chk_fix_clonable(f, start << shift, (start + len) << shift))
+			continue;
+		split_extent(f, &x[i], file, &kept, &shares);
 		next = at + len;
-		blocks += len;
-		x[kept++] = x[i];
 	}
-	recs->n = kept;
+	chk_vec_free(&file->recs);
+	file->recs = kept;
 	if (shares && !(le16_get(di->data_flags) & OD_DATAF_SHARED))
 		chk_fix_refc_flag(f, file->ino);
 	return blocks;
@@ -205,8 +236,7 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	uint64_t nr_nodes = 0, blocks;
 	struct fix_trial t;
 	struct od_inode di;
-	size_t before;
-	bool good;
+	bool good, changed;
 
 	chk_vec_init(&file.recs, sizeof(struct od_extent_rec));
 	if (chk_fix_attrs(f, ino, &file.attr_mblks) || !chk_fix_inode_now(f, ino, &di))
@@ -215,9 +245,8 @@ static void fix_file(struct fix *f, uint64_t ino, bool truncating)
 	collect_extents(&t, ino, &di, &file.recs, &nr_nodes);
 	/* Its own nodes first: data that claims them is wrong. */
 	good = chk_fix_trial_end(f, &t);
-	before = file.recs.n;
-	blocks = claim_extents(f, &di, truncating, &file);
-	if (good && file.recs.n == before && !file.clones) {
+	blocks = claim_extents(f, &di, truncating, &file, &changed);
+	if (good && !changed) {
 		fix_counts(f, ino, &di, file.recs.n,
 			   (blocks << f->c->od.block_shift >> 9) +
 				   ((nr_nodes + file.attr_mblks) << (OD_MBLK_SHIFT - 9)));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Repair: who shares blocks. An extent that finds its blocks taken by another file's data is a second
- * owner where the group counted them, whatever the number, and where the counts cannot be read any more;
- * elsewhere it is damage, and gets a copy. The counts are made anew from the owners that are left.
+ * Repair: who shares blocks. An extent that finds blocks taken by another file's data is a second owner
+ * of them where the group counted them, whatever the number, and where the counts cannot be read any more;
+ * elsewhere it is damage, and gets a copy of those blocks. The counts are made anew from the owners that
+ * are left.
  */
 #include "fix.h"
 
@@ -34,30 +35,80 @@ static bool counted_whole(struct fix *f, uint64_t start, uint64_t end)
 	return true;
 }
 
+/*
+ * May the blocks of [start, end) that others have be had by this extent too? Its other blocks are nobody's
+ * business: most extents that share do so in part.
+ */
+static bool may_share(struct fix *f, uint64_t start, uint64_t end)
+{
+	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
+
+	while (start < end) {
+		const struct chk_range *r = chk_range_at(f->c, start << shift);
+		uint64_t stop;
+
+		if (!r || r->start >= end << shift)
+			break;
+		start = MAX(start, r->start >> shift);
+		stop = MIN(end, DIV_ROUND_UP(r->end, 1ull << shift));
+		if (r->use != CHK_DATA || !counted_whole(f, start, stop) ||
+		    !chk_is_clear(&f->alone, start << shift, stop << shift))
+			return false;
+		start = stop;
+	}
+	return true;
+}
+
+/* Blocks that may be had are. Unwritten ones are never shared: who comes later gets a copy. */
+static void take(struct fix *f, uint64_t start, uint64_t end, bool unwritten, bool *shares)
+{
+	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
+	const struct chk_refc *r = chk_refc_after(&f->c->refcs, start);
+	enum chk_use other;
+
+	chk_claim_again(f->c, CHK_DATA, start << shift, end << shift, &other);
+	if (!r || r->start >= end)
+		return;
+	if (!unwritten) {
+		chk_owner_add(f->c, &f->c->owners, start, end);
+		*shares = true;
+		return;
+	}
+	chk_claim(&f->alone, CHK_DATA, start << shift, end << shift, &other);
+	if (f->alone.error)
+		f->c->error = f->alone.error;
+}
+
 bool chk_fix_refc_claim(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares)
 {
 	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
 	const uint64_t end = start + len;
-	const struct chk_refc *r = chk_refc_after(&f->c->refcs, start);
-	const bool counted = r && r->start < end;
-	const bool clear = chk_is_clear(f->c, start << shift, end << shift);
-	enum chk_use other;
 
-	if (!clear && (unwritten || !counted_whole(f, start, end) ||
-		       !chk_is_clear(&f->alone, start << shift, end << shift) ||
-		       !chk_fix_clonable(f, start << shift, end << shift)))
+	if (unwritten ? !chk_is_clear(f->c, start << shift, end << shift) : !may_share(f, start, end))
 		return false;
-	chk_claim_again(f->c, CHK_DATA, start << shift, end << shift, &other);
-	/* Unwritten blocks are never shared: who comes later gets a copy. */
-	if (counted && unwritten) {
-		chk_claim(&f->alone, CHK_DATA, start << shift, end << shift, &other);
-		if (f->alone.error)
-			f->c->error = f->alone.error;
-	} else if (counted) {
-		chk_owner_add(f->c, &f->c->owners, start, end);
-		*shares = true;
-	}
+	take(f, start, end, unwritten, shares);
 	return true;
+}
+
+uint64_t chk_fix_refc_piece(struct fix *f, uint64_t start, uint64_t len, bool unwritten, bool *shares,
+			    bool *mine)
+{
+	const unsigned shift = f->c->od.block_shift - CHK_UNIT_SHIFT;
+	struct chk_range *r = chk_range_at(f->c, start << shift);
+	uint64_t end = start + len;
+
+	*mine = !r || r->start > start << shift;
+	if (*mine) {
+		end = r ? MIN(end, r->start >> shift) : end;
+		take(f, start, end, unwritten, shares);
+		return end - start;
+	}
+	/* Of others, whoever they are, until the next block that is free. */
+	while (r && start < end && r->start <= start << shift) {
+		start = MIN(end, r->end >> shift);
+		r = chk_range_next(f->c, r);
+	}
+	return len - (end - start);
 }
 
 void chk_fix_refc_flag(struct fix *f, uint64_t ino)

@@ -212,6 +212,43 @@ START_TEST(shared_blocks_are_copied)
 }
 END_TEST
 
+/*
+ * Two of four blocks are another file's: a copy of those, and the other two stay where they are. They are
+ * nobody's to take meanwhile, for one of the blocks of the copy.
+ */
+START_TEST(own_blocks_stay)
+{
+	struct filefs f = { .ctx = { .umask = 022 } };
+	struct fiemap_extent e[8];
+	struct fs_inode *ip;
+	struct chk_result res;
+	struct image im;
+	char *text;
+	int err;
+
+	image_build(&im);
+	fill_data(&im);
+	/* "list" comes first, and has the last two blocks of "tree". */
+	((struct od_extent_rec *)(void *)image_inode(&im, im.file_list)->area)->val.start = le64_make(im.data + 8);
+	image_fix(&im, od_ino_mblk(im.file_list));
+	text = check(im.bd, true, &res, &err);
+	ck_assert_msg(!err && res.found > 0 && res.left == 0, "%s", text);
+	ck_assert_msg(strstr(text, "has a copy of 2 blocks"), "%s", text);
+	free(text);
+	f.mem = im.bd;
+	filefs_mount(&f);
+	for (unsigned i = 0; i < 4; i++)
+		expect_block(&f, "tree", &im, 5 + i, im.data + 6 + i, 4096);
+	ip = filefs_lookup(&f, "tree");
+	ck_assert_uint_ge(filefs_fiemap(&f, ip, 0, e, 8), 3);
+	ck_assert_uint_eq(e[1].fe_physical >> im.c.block_shift, im.data + 6);
+	ck_assert_uint_eq(e[1].fe_length >> im.c.block_shift, 2);
+	fs_iput(ip);
+	filefs_umount(&f);
+	image_free(&im);
+}
+END_TEST
+
 /* ---- Damage by seed ------------------------------------------------------------------------- */
 
 /* Any byte of a few metadata blocks, with sound checksums or without. */
@@ -320,6 +357,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, fault_is_repaired, 0, (int)image_nr_faults);
 	tcase_add_test(tc, shared_blocks_are_copied);
+	tcase_add_test(tc, own_blocks_stay);
 	tcase_add_loop_test(tc, other_files_are_whole, 0, LONG((int)image_nr_faults));
 	tcase_add_loop_test(tc, damage_is_repaired, 0, LONG(12));
 	tcase_add_loop_test(tc, repair_is_cut, 0, LONG((int)image_nr_faults));
