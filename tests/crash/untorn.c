@@ -33,15 +33,17 @@ struct geometry {
 	unsigned shift;
 	uint64_t device, memory;
 	uint32_t first, limit; /* sizes of writes: the smaller ones are another geometry's */
+	bool shattered;        /* each new block lies alone */
 };
 static const struct geometry geometries[] = {
-	{ 16, 256ull << 20, 16u << 20, 64u << 10, 1u << 20 },
-	{ 14, 256ull << 20, 16u << 20, 16u << 10, 256u << 10 },
-	{ 12, 256ull << 20, 16u << 20, 4u << 10, 64u << 10 },
-	{ 12, 2ull << 30, 256u << 20, 128u << 10, 128u << 10 },
-	{ 10, 256ull << 20, 16u << 20, 1u << 10, 16u << 10 },
+	{ 12, 256ull << 20, 16u << 20, 64u << 10, 64u << 10, true },
+	{ 16, 256ull << 20, 16u << 20, 64u << 10, 1u << 20, false },
+	{ 14, 256ull << 20, 16u << 20, 16u << 10, 256u << 10, false },
+	{ 12, 256ull << 20, 16u << 20, 4u << 10, 64u << 10, false },
+	{ 12, 2ull << 30, 256u << 20, 128u << 10, 128u << 10, false },
+	{ 10, 256ull << 20, 16u << 20, 1u << 10, 16u << 10, false },
 };
-/* Each with and without a device that has untorn writes. */
+/* Each without and with a device that has untorn writes. */
 #define NR_CASES (2 * (unsigned)ARRAY_SIZE(geometries))
 
 struct options {
@@ -68,6 +70,7 @@ struct lab {
 	/* the write in hand; events: from `safe` on it is promised */
 	bool dsync;
 	unsigned begin, safe, unmounted;
+	unsigned pieces;       /* extents of its range afterwards */
 	uint64_t seen[SURVIVORS_MAX];
 	unsigned nr_seen;
 	/* the size in hand */
@@ -111,6 +114,8 @@ static void lab_init(struct lab *l, unsigned nr)
 			file_make(m, &l->w);
 		}
 	}
+	if (g->shattered)
+		shatter_free_space(m, 1u << g->shift);
 	must_be(untorn_unmount(m), 0, "unmount");
 	image_commit(&im, l->base);
 	image_fini(&im);
@@ -148,6 +153,7 @@ static void record(struct lab *l, uint64_t seed)
 	if (!l->dsync)
 		must_be(file_sync(m, ip), 0, "fsync");
 	l->safe = disk_now(l->disk);
+	l->pieces = file_pieces(m, w, ip);
 	fs_iput(ip);
 	must_be(untorn_unmount(m), 0, "unmount");
 	l->unmounted = disk_now(l->disk);
@@ -320,10 +326,14 @@ static bool one_write(struct lab *l, unsigned layout, uint64_t len)
 	record(l, seed);
 	if (!cut_everywhere(l, seed))
 		return false;
-	if ((l->by_device > before) == (l->device && layouts[layout].by_device))
+	if ((l->by_device > before) != (l->device && layouts[layout].by_device))
+		l->why = l->by_device > before ? "the device did it" : "the device did not do it";
+	else if (l->g->shattered && l->pieces != len / l->w.bs)
+		l->why = "its new blocks lie together";
+	else
 		return true;
-	printf("# %llu bytes over %s\n", (unsigned long long)len, l->w.layout->text);
-	return fail(l, l->by_device > before ? "the device did it" : "the device did not do it");
+	printf("# %llu bytes over %s: %s\n", (unsigned long long)len, l->w.layout->text, l->why);
+	return false;
 }
 
 static bool one_size(struct lab *l, unsigned nr, uint64_t len)
@@ -338,9 +348,9 @@ static bool one_size(struct lab *l, unsigned nr, uint64_t len)
 		if (!good)
 			printf("# again: untorn -s %llu -c %u -l %u\n", (unsigned long long)opt->seed, nr, i);
 	}
-	printf("untorn: %u-byte blocks on %llu MiB, %s: %llu bytes: %llu writes, %llu by the device, "
+	printf("untorn: %u-byte blocks on %llu MiB%s, %s: %llu bytes: %llu writes, %llu by the device, "
 	       "%llu cuts, %llu survivors: %s\n", 1u << l->g->shift, (unsigned long long)(l->g->device >> 20),
-	       l->device ? "untorn device" : "plain device", (unsigned long long)len,
+	       l->g->shattered ? " in pieces" : "", l->device ? "untorn device" : "plain device", (unsigned long long)len,
 	       (unsigned long long)l->writes, (unsigned long long)l->by_device,
 	       (unsigned long long)l->cuts, (unsigned long long)l->survivors, good ? "good" : l->why);
 	return good;
@@ -362,6 +372,12 @@ static void one_case(unsigned nr, struct totals *t)
 	free(l);
 }
 
+/* New blocks in pieces are no matter of the device. */
+static bool is_wanted(unsigned nr)
+{
+	return nr % 2 ? !geometries[nr / 2].shattered : !opt->device_only;
+}
+
 /* A process for each, so many at a time; each tells its sums through a pipe. */
 static bool all_cases(struct totals *sum)
 {
@@ -374,7 +390,7 @@ static bool all_cases(struct totals *sum)
 	if (pipe(fds))
 		abort();
 	while (next < last || running) {
-		if (next < last && opt->device_only && next % 2 == 0) {
+		if (next < last && !is_wanted(next)) {
 			next++;
 			continue;
 		}
@@ -472,7 +488,9 @@ int main(int argc, char **argv)
 	log_set_sink(log_stderr, NULL);
 	log_set_level(LOG_LVL_ERR);
 	good = all_cases(&t);
+	if (good && !t.sizes)
+		printf("untorn: there is no such case\n");
 	printf("untorn: seed %llu, sizes %llu, cuts %llu, failures %llu\n", (unsigned long long)o.seed,
 	       (unsigned long long)t.sizes, (unsigned long long)t.cuts, (unsigned long long)t.failures);
-	return !good || t.failures != 0;
+	return !good || !t.sizes || t.failures;
 }

@@ -30,7 +30,7 @@ ok $? "untorn writes of every size"
 echo "$out" | sed 's/^#*/#/'
 sizes=$(echo "$out" | grep -c '^untorn: .* bytes: .* survivors: good')
 devices=$(echo "$out" | grep -c '^untorn: .* untorn device: .* survivors: good')
-ok $((sizes < 42 || devices * 2 != sizes)) "$sizes sizes, half of them on a device that has untorn writes"
+ok $((sizes < 43 || devices < 21)) "$sizes sizes, $devices of them on a device that has untorn writes"
 broken untorn-in-place "$sizes"
 broken device-tears "$devices" -d
 echo "1..$n"

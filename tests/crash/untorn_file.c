@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fiemap.h>
@@ -6,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "iomapfs/util.h"
@@ -13,6 +15,7 @@
 
 #define NEVER_MS   3600000u
 #define PLACES_MAX 64u
+#define PIECES     512u  /* free blocks for files, each alone */
 /* Bytes that the end of the file misses the end of a block by, less than the smallest block. */
 #define UNEVEN     300u
 
@@ -318,4 +321,52 @@ void file_late(struct mounted *m, const struct window *w, struct fs_inode *ip)
 		break;
 	}
 	fs_iput(other);
+}
+
+unsigned file_pieces(struct mounted *m, const struct window *w, struct fs_inode *ip)
+{
+	struct fiemap_extent_info fi = { .fi_extents_max = 0 }; /* only counts */
+
+	must_be(fs_fiemap(&m->ctx, ip, &fi, w->len, w->len), 0, "fiemap");
+	return fi.fi_extents_mapped;
+}
+
+/* All that is to be had; its size. */
+static uint64_t take_all(struct mounted *m, struct fs_inode *ip, uint64_t bs)
+{
+	uint64_t size = 0, len = 1ull << 30;
+
+	while (len >= bs) {
+		const int err = fs_fallocate(&m->ctx, ip, 0, size, len);
+
+		if (err != -ENOSPC)
+			must_be(err, 0, "fallocate");
+		if (err)
+			len /= 2;
+		else
+			size += len;
+	}
+	return size;
+}
+
+/*
+ * Some blocks are kept back from files, and lie together. So one file takes all others and gives back
+ * every second one of a part, more than are kept back; and another takes the longest runs again.
+ */
+void shatter_free_space(struct mounted *m, uint64_t bs)
+{
+	struct fs_inode *hog = create(m, "hog"), *filler = create(m, "filler");
+	const uint64_t size = take_all(m, hog, bs);
+	struct statvfs kept;
+
+	must_be(fs_statfs(m->fs, &kept), 0, "statfs");
+	for (uint64_t pos = bs; pos < size && pos < 2 * bs * (kept.f_bfree + PIECES); pos += 2 * bs)
+		must_be(fs_fallocate(&m->ctx, hog, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, pos, bs), 0,
+			"punch");
+	/* What was given back is free with the next commit. */
+	must_be(file_sync(m, hog), 0, "fsync");
+	must_be(fs_fallocate(&m->ctx, filler, 0, 0, kept.f_bfree * bs), 0, "fallocate");
+	must_be(file_sync(m, filler), 0, "fsync");
+	fs_iput(filler);
+	fs_iput(hog);
 }

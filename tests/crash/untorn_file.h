@@ -67,5 +67,9 @@ struct fs_inode *file_open(struct mounted *m, const struct window *w, bool other
 void file_make(struct mounted *m, const struct window *w);
 /* What the layout has just before the write. */
 void file_late(struct mounted *m, const struct window *w, struct fs_inode *ip);
+/* In how many extents does the file have its range? */
+unsigned file_pieces(struct mounted *m, const struct window *w, struct fs_inode *ip);
+/* From now on no two free blocks are neighbours; there are a few hundred. */
+void shatter_free_space(struct mounted *m, uint64_t bs);
 
 #endif
