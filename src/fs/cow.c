@@ -83,6 +83,62 @@ int cow_report(struct fs_inode *ip, uint64_t fblk, bool nowait, struct iomap *m)
 	return 0;
 }
 
+/* ---- Files that share no more ---------------------------------------------------------------- */
+
+void cow_none_left(struct fs_inode *ip)
+{
+	lk_assert_held(&ip->extlock);
+	if (ip->nr_extents == 0 && ip->delalloc->cow_blocks == 0)
+		ip->data_flags &= (uint16_t)~OD_DATAF_SHARED;
+}
+
+/* Has any block of the extent another owner, or had one before the last commit? */
+static int extent_shared(struct fs_inode *ip, const struct extent *e, bool *shared)
+{
+	uint64_t run;
+	int err = 0;
+
+	*shared = false;
+	/* Unwritten blocks never are. */
+	for (uint64_t at = 0; !e->unwritten && !err && !*shared && at < e->len; at += run) {
+		uint32_t refs;
+
+		err = refc_query(ip->fs, e->start + at, e->len - at, 0, true, &refs, &run);
+		*shared = refs > 1;
+	}
+	return err;
+}
+
+int cow_try_unflag(struct fs_inode *ip)
+{
+	struct extent e = { 0 };
+	struct ext_tx tx;
+	bool shared = false;
+	int found, err = 0;
+
+	if (!fs_may_share(ip))
+		return 0;
+	do {
+		lk_lock(&ip->extlock);
+		found = ext_find(ip, ext_end(&e), 0, &e);
+		lk_unlock(&ip->extlock);
+		if (found == 1)
+			err = extent_shared(ip, &e, &shared);
+	} while (found == 1 && !err && !shared);
+	if (found < 0 || err || shared)
+		return found < 0 ? found : err;
+	err = ext_tx_begin(ip, EXT_TX_HARD, 0, &tx);
+	if (err)
+		return err;
+	/* What is promised or staged is so since its block was shared: its turn will ask again. */
+	if (ip->delalloc->cow_blocks == 0) {
+		ip->data_flags &= (uint16_t)~OD_DATAF_SHARED;
+		tx.dirty = true;
+	}
+	ext_tx_end(ip, &tx);
+	return 0;
+}
+
 /* ---- Buffered writes ------------------------------------------------------------------------- */
 
 static void map_promise(struct fs_inode *ip, uint64_t fblk, uint64_t end, struct iomap *m,

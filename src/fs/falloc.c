@@ -35,10 +35,14 @@ static int punch(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	return err;
 }
 
-/* Blocks of [pos, end) that others share become copies of this file's own, on the device on return. */
+/*
+ * Blocks of [pos, end) that others share become copies of this file's own, on the device on return. A file
+ * that was unshared as a whole need not ask for each block any more.
+ */
 static int unshare_blocks(struct fs_inode *ip, uint64_t pos, uint64_t end)
 {
 	const uint64_t bs = ip->fs->block_size;
+	const bool whole = pos == 0 && end >= i_size_read(&ip->vfs);
 	int err;
 
 	if (!fs_may_share(ip))
@@ -46,7 +50,9 @@ static int unshare_blocks(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	pos = ROUND_DOWN(pos, bs);
 	end = ROUND_UP(end, bs);
 	err = iomap_file_unshare(&ip->vfs, pos, end - pos, &fs_write_iomap_ops, &fs_iomap_write_ops);
-	return err ? err : filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, end - 1);
+	if (!err)
+		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, end - 1);
+	return !err && whole ? cow_try_unflag(ip) : err;
 }
 
 static int allocate(struct fs_inode *ip, uint64_t pos, uint64_t end, bool keep_size)

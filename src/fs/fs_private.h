@@ -35,7 +35,7 @@ struct fs_inode {
 	uint64_t nr_blocks;            /* [X] 512-byte units on disk */
 	uint64_t nr_extents;           /* [X] */
 	uint8_t data_fmt, attr_fmt;    /* [X] */
-	uint16_t data_flags;           /* [X] OD_DATAF_*; set only with i_rwsem exclusive too */
+	uint16_t data_flags;           /* [X] OD_DATAF_*; changed only with i_rwsem exclusive too */
 	uint16_t data_len, attr_len;   /* [X] */
 	uint8_t area[OD_INODE_AREA];   /* [X] image of the on-disk area */
 

@@ -94,6 +94,7 @@ static int truncate_forget(struct fs_inode *ip)
 	/* Unlinked meanwhile, it stays listed, as that. */
 	if (!(atomic_load(&ip->state) & FS_I_ORPHAN))
 		err = orphan_del(tx.h, ip);
+	cow_none_left(ip);
 	tx.dirty = true;
 	ext_tx_end(ip, &tx);
 	return err;
@@ -132,6 +133,8 @@ static int shrink_on_disk(struct fs_inode *ip, uint64_t size)
 	}
 	if (!err && fblk < end && !chain)
 		err = ext_free_step(ip, &tx, fblk, end, &more);
+	if (!err)
+		cow_none_left(ip);
 	ext_tx_end(ip, &tx);
 	if (!err && chain)
 		err = extent_truncate(ip, size);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "extent.h"
 #include "filefs.h"
 
 static const unsigned shifts[] = { 10, 12, 14, 16 };
@@ -413,6 +414,128 @@ START_TEST(tiny)
 }
 END_TEST
 
+/* ---- Files that share no more ------------------------------------------------------------------ */
+
+/* Mounted so that no transaction commits unless asked. */
+static void begin_uncommitted(int i)
+{
+	begin(i);
+	filefs_umount(&f);
+	f.opts.commit_interval_ms = 3600000;
+	filefs_mount(&f);
+}
+
+/* As the inode says it on the device too. */
+static void expect_flag(const char *name, bool want)
+{
+	struct fs_inode *ip;
+
+	for (int round = 0; round < 2; round++) {
+		ip = filefs_lookup(&f, name);
+		ck_assert_msg(fs_may_share(ip) == want, "%s, round %d", name, round);
+		fs_iput(ip);
+		if (round == 0)
+			filefs_remount(&f);
+	}
+}
+
+START_TEST(emptied_shares_no_more)
+{
+	struct fs_inode *a, *b;
+	uint8_t *buf;
+
+	begin(_i);
+	buf = malloc(UNITS * bs);
+	a = make_file("a", UNITS, 1);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(share(a, 0, b, 0, 0), 0);
+	/* Not while a block is left, shared or not. */
+	ck_assert_int_eq(filefs_truncate(&f, b, bs), 0);
+	ck_assert(fs_may_share(a) && fs_may_share(b));
+	ck_assert_int_eq(filefs_truncate(&f, b, 0), 0);
+	ck_assert(fs_may_share(a) && !fs_may_share(b));
+	filefs_fill(buf, UNITS * bs, 60);
+	ck_assert_int_eq(filefs_pwrite(&f, b, buf, UNITS * bs, 0, 0), (int64_t)(UNITS * bs));
+	expect_bytes(a, 0, UNITS * bs, 1, 0);
+	fs_iput(a);
+	fs_iput(b);
+	expect_flag("b", false);
+	expect_flag("a", true);
+	a = filefs_lookup(&f, "a");
+	b = filefs_lookup(&f, "b");
+	/* A file of holes alone, too; and it can share again. */
+	ck_assert_int_eq(share(b, 0, a, 0, 0), 0);
+	ck_assert(fs_may_share(b));
+	ck_assert_int_eq(fs_fallocate(&f.ctx, b, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, UNITS * bs),
+			 0);
+	ck_assert(fs_may_share(b));
+	ck_assert_int_eq(filefs_truncate(&f, b, 0), 0);
+	ck_assert(!fs_may_share(b));
+	expect_bytes(a, 0, UNITS * bs, 60, 0);
+	fs_iput(a);
+	fs_iput(b);
+	filefs_end(&f);
+	free(buf);
+}
+END_TEST
+
+/*
+ * b is unshared: all of its blocks are new, no counts stand in the way. a has its blocks alone from then
+ * on, but a power cut would give them back to b: it says that it shares until the commit.
+ */
+START_TEST(unshared_shares_no_more)
+{
+	const int mode = FALLOC_FL_UNSHARE_RANGE;
+	struct fs_inode *a, *b;
+
+	begin_uncommitted(_i);
+	a = make_file("a", UNITS, 1);
+	b = filefs_create(&f, "b");
+	ck_assert_int_eq(share(a, 0, b, 0, 0), 0);
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, b, mode, 0, (UNITS - 1) * bs), 0);
+	ck_assert_msg(fs_may_share(b), "a part of it was not asked for");
+	ck_assert_int_eq(fs_fallocate(&f.ctx, b, mode, 0, UNITS * bs), 0);
+	ck_assert(!fs_may_share(b));
+	ck_assert_int_eq(cow_try_unflag(a), 0);
+	ck_assert_msg(fs_may_share(a), "before the commit");
+	ck_assert_int_eq(fs_sync(f.fs), 0);
+	ck_assert_int_eq(fs_fallocate(&f.ctx, a, mode, 0, UNITS * bs), 0);
+	ck_assert(!fs_may_share(a));
+	expect_bytes(a, 0, UNITS * bs, 1, 0);
+	expect_bytes(b, 0, UNITS * bs, 1, 0);
+	fs_iput(a);
+	fs_iput(b);
+	expect_flag("a", false);
+	expect_flag("b", false);
+	filefs_end(&f);
+}
+END_TEST
+
+/* The other owner is in the middle, and of one block alone: found, wherever it is. */
+START_TEST(one_block_is_enough)
+{
+	struct fs_inode *a, *b;
+
+	begin(_i);
+	for (uint64_t at = 0; at < UNITS; at++) {
+		a = make_file("a", UNITS, 1);
+		b = filefs_create(&f, "b");
+		ck_assert_int_eq(share(a, at * bs, b, 0, bs), 0);
+		ck_assert_int_eq(cow_try_unflag(a), 0);
+		ck_assert(fs_may_share(a));
+		ck_assert_int_eq(fs_unlink(&f.ctx, f.root, "b", 1), 0);
+		fs_iput(b);
+		ck_assert_int_eq(fs_quiesce(f.fs), 0);
+		ck_assert_int_eq(cow_try_unflag(a), 0);
+		ck_assert(!fs_may_share(a));
+		ck_assert_int_eq(fs_unlink(&f.ctx, f.root, "a", 1), 0);
+		fs_iput(a);
+	}
+	filefs_end(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("remap");
@@ -434,6 +557,9 @@ int main(void)
 	tcase_add_loop_test(tc, ranges, 0, n);
 	tcase_add_loop_test(tc, dedupe, 0, n);
 	tcase_add_loop_test(tc, tiny, 0, n);
+	tcase_add_loop_test(tc, emptied_shares_no_more, 0, n);
+	tcase_add_loop_test(tc, unshared_shares_no_more, 0, n);
+	tcase_add_loop_test(tc, one_block_is_enough, 0, n);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
