@@ -5,7 +5,7 @@ No image is smaller than 320 MiB, since mkfs.xfs refuses less than 300.
 """
 
 FULL = {
-    "rounds": 5, "seconds": 5, "image_mib": 8192,
+    "rounds": 5, "ms": 5000, "image_mib": 8192,
     "names": 50000, "parallel_names": 40000,
     "file_mib": 2048, "random_mib": 1024,
     "appends": 3000000, "syncs": 3000,
@@ -16,7 +16,7 @@ FULL = {
     "idle_s": 10,
 }
 QUICK = {
-    "rounds": 1, "seconds": 1, "image_mib": 2048,
+    "rounds": 1, "ms": 400, "image_mib": 2048,
     "names": 4000, "parallel_names": 4000,
     "file_mib": 128, "random_mib": 128,
     "appends": 100000, "syncs": 200,
@@ -24,10 +24,10 @@ QUICK = {
     "tree_files": 2000, "git_files": 200, "git_built": 10,
     "full_mib": 320, "fsck_files": 5000,
     "growth": 10000, "growth_devices": [1 << 30, 16 << 40], "growth_files": 1000,
-    "idle_s": 2,
+    "idle_s": 1,
 }
 SMOKE = {
-    "rounds": 1, "seconds": 1, "image_mib": 320,
+    "rounds": 1, "ms": 200, "image_mib": 320,
     "names": 500, "parallel_names": 1000,
     "file_mib": 16, "random_mib": 16,
     "appends": 2000, "syncs": 20,
@@ -35,6 +35,6 @@ SMOKE = {
     "tree_files": 100, "git_files": 20, "git_built": 3,
     "full_mib": 320, "fsck_files": 300,
     "growth": 1000, "growth_devices": [320 << 20, 1 << 30], "growth_files": 100,
-    "idle_s": 1,
+    "idle_s": 0.5,
 }
 SCALES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}

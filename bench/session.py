@@ -83,7 +83,7 @@ class Session:
         self.found[label] = {"value": value, "unit": unit, "better": better, **more}
 
     def tool(self, label, name, *args, unit="1/s", **more):
-        """A program of bench/tools; its first line is the figure. unit: 1/s, MiB/s, us (an operation) or p99.
+        """A program of bench/tools, or one like them by its path; its first line is the figure. unit: 1/s, MiB/s, us (an operation) or p99.
 
         What the subject cannot do is noted and has no figure.
         """
@@ -107,9 +107,9 @@ class Session:
             self.value(label, got["bytes"] / seconds / 2**20, unit, "more", **more)
         elif unit == "us":
             self.value(label, seconds * 1e6 / ops, unit, "less", **more)
-        else:
+        else:  # of a latency the CPU time says nothing
             for q in ("p50", "p99", "p999"):
-                self.value(f"{label} {q}", got[q + "_us"], "us", "less", **more)
+                self.value(f"{label} {q}", got[q + "_us"], "us", "less")
 
     def timed(self, label, *cmd, ops=None, unit="1/s", **kw):
         """Seconds of a command; as ops a second if ops are told. Returns what it printed."""

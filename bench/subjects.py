@@ -61,6 +61,10 @@ class Subject:
         """Prints a line for each extent; None: there is no way to ask."""
         return None
 
+    def device_program(self):
+        """Drives a device as this subject does, without a file system; None: there is none."""
+        return None
+
     def umount(self, mnt):
         """Returns when nobody works on the device any more."""
         for attempt in range(50):
@@ -158,6 +162,13 @@ class Iomapfs(Subject):
     def fiemap_command(self, path):
         return [f"{self.env.bin}/iomapctl", "fiemap", path]
 
+    def device_program(self):
+        program = f"{self.env.bin}/bench-device"
+        if os.path.exists(program):
+            return program
+        self.env.note(f"{program} does not exist (bench/build): the device path alone was not measured")
+        return None
+
     def version(self):
         return sh("git", "-C", self.env.top, "describe", "--always", "--dirty", ok=(0, 128)).strip()
 
@@ -169,6 +180,9 @@ class Null(Iomapfs):
     program = "iomapfs-null"
     keeps_data = False
     whole = False
+
+    def device_program(self):
+        return None
 
 
 class Ext4(Subject):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A result as text: Markdown tables that also read well in a terminal."""
 import stats
+import targets
 
 
 def short(key):
@@ -99,6 +100,15 @@ def growth_table(data, device):
         if rows else ""
 
 
+def target_table(data, device):
+    """Goals that this result can judge; met ones in plain, missed ones marked."""
+    judged = targets.judge(data, device)
+    ours = list(dict.fromkeys(k for _, _, by in judged for k in by))
+    rows = [[what, wanted] + [("" if by[k][1] else "missed: ") + by[k][0] if k in by else "-" for k in ours]
+            for what, wanted, by in judged]
+    return lay_out(["target", "wanted"] + [short(k) for k in ours], rows) if rows else ""
+
+
 def render(data):
     h = data["host"]
     out = [f"iomapfs {data['commit']}, {data['started']}, Linux {h['kernel']}, {h['cpus']} CPUs ({h['model']}), "
@@ -106,6 +116,7 @@ def render(data):
     for device in devices(data):
         for title, text in ((f"## {device}", figures(data, device)),
                             (f"### Ratios on {device} (above 1: faster, or smaller)", ratio_table(data, device)),
+                            (f"### Targets on {device}", target_table(data, device)),
                             (f"### Growth on {device}", growth_table(data, device)),
                             (f"### CPU time of the whole machine on {device}", cost_table(data, device, "cpu_us")),
                             (f"### CPU time of the daemon on {device}", cost_table(data, device, "daemon_us"))):

@@ -52,7 +52,7 @@ uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-uint64_t rng_below(struct rng *r, uint64_t n)
+uint64_t pick_below(struct picker *r, uint64_t n)
 {
 	if (!r->x)
 		r->x = 88172645463325252ULL;

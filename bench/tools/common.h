@@ -29,10 +29,10 @@ long number(const char *text);
 uint64_t now_ns(void);
 
 /* The same sequence for every size and run: a figure must not depend on luck. */
-struct rng {
+struct picker {
 	uint64_t x;
 };
-uint64_t rng_below(struct rng *r, uint64_t n);
+uint64_t pick_below(struct picker *r, uint64_t n);
 
 /*
  * Latencies: 16 buckets an octave of nanoseconds, so that a percentile is told to 6 %.

@@ -26,13 +26,13 @@
 
 static const char usage_text[] =
 	"data new|rand-read|rand-write|seq-read|seq-write|verify|storm FILE MIB\n"
-	"       [block=KIB] [depth=N] [jobs=N] [seconds=N] [count=N] [direct] [fsync] [unchecked] [gen=N]";
+	"       [block=KIB] [depth=N] [jobs=N] [ms=N] [count=N] [direct] [fsync] [unchecked] [gen=N]";
 
 static struct {
 	const char *path;
 	uint64_t size;
 	unsigned block, depth, jobs, gen;
-	unsigned seconds, count; /* of each job; both 0: one pass */
+	unsigned ms, count; /* of each job; both 0: one pass */
 	bool write, random, create, direct, fsync, unchecked;
 } o = {.block = CHUNK, .depth = 1, .jobs = 1, .gen = 2};
 
@@ -51,7 +51,7 @@ struct job {
 	unsigned nr;
 	uint64_t from, end, next, deadline; /* bytes; nanoseconds */
 	uint64_t done;
-	struct rng rng;
+	struct picker rng;
 };
 
 /* ---- Contents ---------------------------------------------------------------------------- */
@@ -133,16 +133,16 @@ static bool next_pos(struct job *j, uint64_t *pos)
 	if (o.count && j->done++ == o.count)
 		return false;
 	if (o.random) {
-		*pos = j->from + rng_below(&j->rng, (j->end - j->from) / o.block) * o.block;
+		*pos = j->from + pick_below(&j->rng, (j->end - j->from) / o.block) * o.block;
 	} else {
-		if (j->next == j->end && !o.seconds)
+		if (j->next == j->end && !o.ms)
 			return false;
 		if (j->next == j->end)
 			j->next = j->from;
 		*pos = j->next;
 		j->next += o.block;
 	}
-	return !o.seconds || now_ns() < j->deadline;
+	return !o.ms || now_ns() < j->deadline;
 }
 
 static void prepare(struct slot *s)
@@ -255,7 +255,7 @@ static void job_main(unsigned nr, void *arg)
 	}
 	j.from = j.next = o.size / o.jobs * nr;
 	j.end = j.from + o.size / o.jobs;
-	j.deadline = now_ns() + o.seconds * 1000000000ULL;
+	j.deadline = now_ns() + o.ms * 1000000ULL;
 	if (o.depth > 1)
 		run_async(&j, slots);
 	else
@@ -306,7 +306,7 @@ static void parse(int argc, char **argv)
 		const char *name;
 		unsigned *to, scale;
 	} numbers[] = {{"block=", &o.block, 1024}, {"depth=", &o.depth, 1}, {"jobs=", &o.jobs, 1},
-		       {"seconds=", &o.seconds, 1}, {"gen=", &o.gen, 1},
+		       {"ms=", &o.ms, 1}, {"gen=", &o.gen, 1},
 		       {"count=", &o.count, 1}};
 	static const struct {
 		const char *name;
@@ -351,8 +351,8 @@ int main(int argc, char **argv)
 		o.gen = 1;
 	written = shared_alloc(o.size / o.block);
 	if (o.write || !strcmp(op, "rand-read") || !strcmp(op, "seq-read")) {
-		if (o.random && !o.seconds && !o.count)
-			usage("random work needs seconds= or count=");
+		if (o.random && !o.ms && !o.count)
+			usage("random work needs ms= or count=");
 		run(op);
 	} else if (!strcmp(op, "verify")) {
 		o.gen = 0;

@@ -16,11 +16,11 @@ static const char usage_text[] = "growth create|stat|list|unlink|write|read|seek
 #define BLOCK   4096L
 #define SAMPLES 10000L /* operations that a random sample takes, at most */
 
-static struct rng rng;
+static struct picker rng;
 
 static long pick(long n)
 {
-	return (long)rng_below(&rng, (uint64_t)n);
+	return (long)pick_below(&rng, (uint64_t)n);
 }
 
 static void done(const char *figure, uint64_t since, long ops)

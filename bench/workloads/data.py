@@ -5,17 +5,22 @@ from workloads import Workload
 
 
 class Direct4k(Workload):
-    """4 KiB random reads and writes, direct, 16 in flight"""
+    """4 KiB random reads and writes, direct, 16 in flight; and of the device by itself, as iomapfs drives it"""
 
     name = "direct-4k"
     on_null = True
 
     def run(self, s):
         mib, path, more = s.scale["random_mib"], s.path("data"), s.unchecked()
-        how = ["block=4", "depth=16", f"seconds={s.scale['seconds']}", "direct", *more]
+        how = ["block=4", "depth=16", f"ms={s.scale['ms']}", "direct", *more]
         s.env.tool("data", "new", path, mib, "fsync", *more)
         s.tool("random read", "data", "rand-read", path, mib, *how)
         s.tool("random write", "data", "rand-write", path, mib, *how)
+        program = s.subject.device_program()
+        if program:
+            s.umount()
+            for op in ("read", "write"):
+                s.tool(f"device path alone, {op}", program, op, s.device.path, mib, 16, s.scale["ms"])
 
 
 class Sequential(Workload):
@@ -49,7 +54,7 @@ class Buffered4k(Workload):
     def run(self, s):
         mib, path, more = s.scale["random_mib"], s.path("data"), s.unchecked()
         s.env.tool("data", "new", path, mib, "fsync", *more)
-        s.tool("random write", "data", "rand-write", path, mib, "block=4", f"seconds={s.scale['seconds']}", *more)
+        s.tool("random write", "data", "rand-write", path, mib, "block=4", f"ms={s.scale['ms']}", *more)
         s.forget()
         # No more than a quarter of the blocks, or the last reads would be warm.
         s.tool("random read, cold", "data", "rand-read", path, mib, "block=4", f"count={mib * 64}", *more)
@@ -65,7 +70,7 @@ class ParallelData(Workload):
         mib, path, more = s.scale["random_mib"], s.path("data"), s.unchecked()
         s.env.tool("data", "new", path, mib, "fsync", *more)
         for gen, jobs in ((2, 2), (4, 8)):
-            how = [f"jobs={jobs}", f"seconds={s.scale['seconds']}", *more]
+            how = [f"jobs={jobs}", f"ms={s.scale['ms']}", *more]
             direct, cached = ["block=4", "direct", f"gen={gen}", *how], ["block=64", f"gen={gen + 1}", *how]
             s.tool(f"direct read, {jobs} jobs", "data", "rand-read", path, mib, *direct)
             s.tool(f"direct write, {jobs} jobs", "data", "rand-write", path, mib, *direct)

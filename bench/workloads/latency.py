@@ -18,7 +18,7 @@ class Latency(Workload):
 
     def run(self, s):
         mib = s.scale["random_mib"]
-        how = ["block=4", "direct", f"seconds={s.scale['seconds']}"]
+        how = ["block=4", "direct", f"ms={s.scale['ms']}"]
         s.env.tool("data", "new", s.path("data"), mib, "fsync")
         s.tool("read, quiet", "data", "rand-read", s.path("data"), mib, *how, unit="p99")
         storm = self.storm(s)

@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 import chart  # noqa: E402
 import stats  # noqa: E402
 import table  # noqa: E402
+import targets  # noqa: E402
 
 failed = 0
 number = 0
@@ -160,8 +161,30 @@ def pictures():
           "the chart is well-formed, with a bar and a curve", svg)
 
 
+def goals():
+    fuse, kernel, null = "fuse2fs", "ext4", "null:transport=loop"
+    ours = "iomapfs:transport=loop"
+    direct = dict(row("random read", {ours: [62], kernel: [100], fuse: [5], null: [200]}), workload="direct-4k")
+    path = dict(row("device path alone, read", {ours: [100]}), workload="direct-4k")
+    idle = dict(row("resident memory", {ours: [40]}, "MiB", "less"), workload="idle")
+    points = [dict(row(f"unlink @ 10^{e}", {ours: [v]}, "us", "less"), workload="growth-names", at=10 ** e)
+              for e, v in ((3, 10), (4, 90), (5, 15))]
+    data = result(row("create", {ours: [100], kernel: [150], fuse: [9], null: [105]}), direct, path, idle, *points,
+                  subjects=(ours, kernel, fuse, null))
+    got = {(what, wanted): by[ours] for what, wanted, by in targets.judge(data, "tmpfs")}
+    want = {("names: create", "10 x fuse2fs"): ("11.11", True), ("names: create", "0.5 x ext4"): ("0.67", True),
+            ("names: create", "0.9 x null"): ("0.95", True), ("direct-4k: random read", "6 x fuse2fs"): ("12.40", True),
+            ("direct-4k: random read", "0.7 x ext4"): ("0.62", False),
+            ("direct-4k: random read", "0.9 of null + device"): ("0.93", True),
+            ("idle: resident memory", "at most 32 MiB"): ("40.0 MiB", False),
+            ("growth-names: unlink", "grows at most 2 x"): ("1.50", True)}
+    check(got == want, "targets are judged by what was measured, and only that", got)
+    check("missed: 0.62" in table.render(data), "a target that was missed is marked")
+
+
 regressions()
 noise()
+goals()
 missing_and_exact()
 pictures()
 print(f"1..{number}")

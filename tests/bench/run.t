@@ -66,6 +66,8 @@ for key in [("names", f) for f in ("create", "stat, cold", "list + stat, cold", 
         (value,) = rows[key]["rounds"][subject]
         assert value > 0, (key, subject, value)
 assert rows["idle", "resident memory"]["rounds"].keys() == {"iomapfs"}
+device = ["device path alone, read", "device path alone, write"]
+assert all(rows["direct-4k", f]["rounds"]["iomapfs"][0] > 0 for f in device) or any("bench-device" in n for n in data["notes"])
 assert rows["direct-4k", "random read"]["p99_us"]["iomapfs"][0] > 0
 assert rows["direct-4k", "random read"]["daemon_us"]["iomapfs"][0] > 0
 assert [s["key"] for s in data["subjects"] if s["missing"]] == ["iomapfs:transport=carrier-pigeon"]
