@@ -332,7 +332,8 @@ int iomap_get_folio(struct iomap_iter *iter, uint64_t pos, size_t len, struct fo
  * Read through the cache from iocb->ki_pos, clamped at i_size; takes invalidate_lock
  * shared where it must fill. Kernel counterpart: filemap_read over iomap_readahead.
  * IOCB_NOWAIT: only what is cached, -EAGAIN if the first byte is not.
- * IOCB_DONTCACHE: folios that it made are dropped once copied, unless others used them meanwhile.
+ * IOCB_DONTCACHE: folios that it made are dropped once their end or that of the file was copied, or the next
+ * such read goes elsewhere, unless others used them meanwhile.
  * Caller holds i_rwsem shared or nothing. Returns bytes; moves ki_pos.
  */
 int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to, const struct iomap_ops *ops);

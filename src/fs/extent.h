@@ -230,9 +230,9 @@ static inline bool fs_may_share(const struct fs_inode *ip)
 /* No block is mapped or on its way into the map: then none is shared. extlock and i_rwsem exclusive held. */
 void cow_none_left(struct fs_inode *ip);
 /*
- * Look at every extent: no block has another owner, nor had one before the last commit? Then the file says so
- * again. i_rwsem exclusive held, for sharing takes it too: what was found unshared stays so. No handle, no extlock.
- * Costs by extents, up to the first that is shared. Read errors, -EROFS.
+ * Look at every extent: no block has another owner, nor had one before the last commit? Then the file says
+ * so again. i_rwsem exclusive held, for sharing takes it too: what was found unshared stays so. No handle, no
+ * extlock. Costs by extents, up to the first that is shared. Read errors, -EROFS.
  */
 int cow_try_unflag(struct fs_inode *ip);
 /*

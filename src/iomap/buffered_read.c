@@ -571,6 +571,29 @@ static int get_readable(struct inode *inode, uint64_t pos, size_t want, unsigned
 	}
 }
 
+/*
+ * DONTCACHE: a folio is dropped once its end was read, for the next read in order wants the rest of it. A
+ * reader that goes elsewhere drops the one that it has left in the middle.
+ */
+static void drop_read(struct folio *f, uint64_t pos, uint64_t isize)
+{
+	if (pos >= folio_pos(f) + folio_size(f) || pos >= isize)
+		folio_end_dropbehind(f);
+}
+
+static void drop_left_behind(struct inode *inode, uint64_t pos)
+{
+	const uint64_t left = atomic_load(&inode->i_ra_next);
+	struct folio *f;
+
+	if (left == pos || filemap_get_folio(&inode->i_mapping, left, 0, FGP_DONTCACHE, &f))
+		return;
+	/* Unless this read goes on inside of it. */
+	if (pos < folio_pos(f) || pos >= folio_pos(f) + folio_size(f))
+		folio_end_dropbehind(f);
+	folio_put(f);
+}
+
 int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 				 const struct iomap_ops *ops)
 {
@@ -582,6 +605,8 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 
 	if (!to->count || pos >= isize)
 		return 0;
+	if (fgp)
+		drop_left_behind(inode, pos);
 	if (!nowait) {
 		uint64_t end = pos + MIN(to->count, isize - pos);
 
@@ -603,7 +628,7 @@ int64_t iomap_file_buffered_read(struct kiocb *iocb, struct iov_iter *to,
 			pos += iov_iter_copy_to(to, (char *)f->data + offset_in_folio(f, pos),
 						MIN(avail, isize - pos));
 		if (fgp)
-			folio_end_dropbehind(f);
+			drop_read(f, pos, isize);
 		folio_put(f);
 	}
 	/* One that found nothing says nothing: its repetition would look like the next in order. */

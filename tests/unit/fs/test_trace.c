@@ -104,6 +104,94 @@ START_TEST(sequential_write)
 }
 END_TEST
 
+/* A file of len bytes on the device, nothing of it in memory, and the trace empty. */
+static struct fs_inode *cold_file(uint8_t *buf, size_t len)
+{
+	struct fs_inode *ip = filefs_create(&f, "a");
+
+	filefs_fill(buf, len, 1);
+	ck_assert_int_eq(filefs_pwrite(&f, ip, buf, len, 0, 0), (int64_t)len);
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	filefs_drop_caches(&f);
+	bd_trace_reset(trace);
+	return ip;
+}
+
+static uint64_t data_bytes_read(void)
+{
+	const struct bd_trace_rec *r;
+	const size_t n = bd_trace_get(trace, &r);
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += r[i].op == BD_READ && !(r[i].flags & BD_META) ? r[i].len : 0;
+	return bytes;
+}
+
+static uint64_t cached_bytes(void)
+{
+	struct fs_stats st;
+
+	fs_get_stats(f.fs, &st);
+	return st.folio.cached_bytes;
+}
+
+/* Small reads in order, none of which ends where a folio does: each byte leaves the device once, and memory. */
+START_TEST(small_dontcache_reads)
+{
+	const size_t len = (1u << 20) + 1234, piece = 1000;
+	uint8_t *buf = malloc(len), back[1000];
+	struct fs_inode *ip;
+
+	begin(64u << 20, 0);
+	ip = cold_file(buf, len);
+	for (size_t at = 0; at < len; at += piece) {
+		const size_t n = MIN(piece, len - at);
+
+		ck_assert_int_eq(filefs_pread(&f, ip, back, piece, at, IOCB_DONTCACHE), (int64_t)n);
+		ck_assert_mem_eq(back, buf + at, n);
+	}
+	ck_assert_uint_eq(data_bytes_read(), ROUND_UP(len, 4096));
+	ck_assert_uint_eq(cached_bytes(), 0);
+	fs_iput(ip);
+	filefs_end(&f);
+	free(buf);
+}
+END_TEST
+
+/* Who reads a piece here and a piece there has at most the one folio in memory that he might go on with. */
+START_TEST(scattered_dontcache_reads)
+{
+	const size_t len = 1u << 20, block = 4096;
+	uint8_t *buf = malloc(len), back[100];
+	struct fs_inode *ip;
+	struct rng r;
+
+	begin(64u << 20, 0);
+	ip = cold_file(buf, len);
+	rng_seed(&r, unit_seed(6));
+	for (unsigned i = 0; i < 300; i++) {
+		const size_t at = rng_below(&r, len / block) * block + 1 + rng_below(&r, 3000);
+
+		ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), at, IOCB_DONTCACHE), sizeof(back));
+		ck_assert_mem_eq(back, buf + at, sizeof(back));
+		ck_assert_uint_le(cached_bytes(), block);
+	}
+	/* The end of the file is the end of its folio. */
+	ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), len - 10, IOCB_DONTCACHE), 10);
+	ck_assert_uint_eq(cached_bytes(), 0);
+	/* What somebody else uses meanwhile is his. */
+	ck_assert_int_eq(filefs_pread(&f, ip, back, 10, 5000, IOCB_DONTCACHE), 10);
+	ck_assert_int_eq(filefs_pread(&f, ip, back, 10, 5010, 0), 10);
+	ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), 90000, IOCB_DONTCACHE), sizeof(back));
+	ck_assert_int_eq(filefs_pread(&f, ip, back, sizeof(back), len - 10, IOCB_DONTCACHE), 10);
+	ck_assert_uint_ge(cached_bytes(), block);
+	fs_iput(ip);
+	filefs_end(&f);
+	free(buf);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("trace");
@@ -112,6 +200,8 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, one_dirty_block_of_a_large_folio);
 	tcase_add_test(tc, sequential_write);
+	tcase_add_test(tc, small_dontcache_reads);
+	tcase_add_test(tc, scattered_dontcache_reads);
 	suite_add_tcase(s, tc);
 	return unit_run(s);
 }
