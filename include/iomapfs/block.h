@@ -42,6 +42,7 @@ enum bd_op {
 #define BD_POLL     (1u << 4)
 
 struct bd;
+struct bd_dax;
 
 /*
  * One request. The submitter fills the upper part, owns the memory (also that
@@ -94,6 +95,9 @@ struct bd_ops {
 	int (*register_memory)(struct bd *bd, const struct iovec *ranges, unsigned nr); /* optional */
 	/* Optional: carry the request out on the calling thread, which may sleep; end_io is not called. */
 	int (*sync)(struct bd *bd, struct bd_io *io);
+	/* Optional, both or none: bd_dax_map, bd_dax_persist. */
+	int (*dax_map)(struct bd *bd, struct bd_dax *out);
+	int (*dax_persist)(struct bd *bd, uint64_t offset, uint64_t len);
 	/* Wait for in-flight requests, free everything but the struct's name. */
 	void (*destroy)(struct bd *bd);
 };
@@ -102,6 +106,7 @@ struct bd_ops {
 struct bd_stats {
 	uint64_t reads, writes, flushes, discards; /* a PREFLUSH counts as a flush */
 	uint64_t read_bytes, write_bytes;          /* write zeroes are no bytes written */
+	uint64_t persists, persist_bytes;          /* bd_dax_persist */
 };
 
 /* Backends and decorators embed this first. */
@@ -109,7 +114,8 @@ struct bd {
 	const struct bd_ops *ops;
 	struct bd_info info;
 	struct {
-		_Atomic uint64_t reads, writes, flushes, discards, read_bytes, write_bytes;
+		_Atomic uint64_t reads, writes, flushes, discards, read_bytes, write_bytes, persists,
+			persist_bytes;
 	} counters;               /* bd_get_stats */
 	char *name;               /* for messages; owned by the device */
 };
@@ -147,6 +153,20 @@ void bd_mem_set_atomic_max(struct bd *bd, uint32_t max);
  * -ENOMEM (RLIMIT_MEMLOCK) may be ignored. Once per device, before requests are under way.
  */
 int bd_register_memory(struct bd *bd, const struct iovec *ranges, unsigned nr);
+
+/*
+ * A device that is memory: an image on tmpfs, ramfs or a file system mounted for DAX (bd_open), or
+ * bd_mem_create's. What is stored to base + n is byte n of the device, for requests as well, and
+ * durable after bd_dax_persist or whenever the memory pleases, in lines of 64 bytes.
+ */
+struct bd_dax {
+	void *base;    /* info.size bytes, page aligned; read-only where info.readonly; until bd_close */
+	int fd;        /* byte n of this file is byte n of the device: to map parts of it again; -1: none */
+};
+/* -EOPNOTSUPP: it is no memory. The same answer every time. Before requests are under way. */
+int bd_dax_map(struct bd *bd, struct bd_dax *out);
+/* After bd_dax_map. Durable are at least these bytes. May sleep. */
+int bd_dax_persist(struct bd *bd, uint64_t offset, uint64_t len);
 
 /* Waits for what is in flight; NULL is allowed. */
 void bd_close(struct bd *bd);
@@ -209,11 +229,12 @@ void bd_fault_stall(struct bd *fault, bool on);
  * them durable. bd_crash_cut drops, keeps or tears (in 512-byte sectors) each
  * unflushed write by seed and writes the survivors to `lower`; from then on every
  * request fails with -EIO. A BD_ATOMIC write is dropped or kept, never torn. Reads
- * before the cut see all writes.
+ * before the cut see all writes. Over memory, what was stored without a request and not
+ * persisted since is lost or kept by the line of 64 bytes.
  */
 int bd_crash_create(struct bd *lower, struct bd **res);
 int bd_crash_cut(struct bd *crash, uint64_t seed);
-/* Number of write requests so far: cut points. */
+/* Number of write requests and bd_dax_persist so far: cut points. */
 uint64_t bd_crash_nr_writes(struct bd *crash);
 /* Cut by itself right after write number n (seed as in bd_crash_cut); 0 = never. */
 void bd_crash_arm(struct bd *crash, uint64_t n, uint64_t seed);

@@ -80,7 +80,8 @@ void bd_get_stats(const struct bd *bd, struct bd_stats *st)
 {
 #define LOAD(field) .field = atomic_load_explicit(&bd->counters.field, memory_order_relaxed)
 	*st = (struct bd_stats){ LOAD(reads), LOAD(writes), LOAD(flushes), LOAD(discards),
-				 LOAD(read_bytes), LOAD(write_bytes) };
+				 LOAD(read_bytes), LOAD(write_bytes), LOAD(persists),
+				 LOAD(persist_bytes) };
 #undef LOAD
 }
 
@@ -114,6 +115,19 @@ void bd_unplug(struct bd *bd)
 int bd_register_memory(struct bd *bd, const struct iovec *ranges, unsigned nr)
 {
 	return bd->ops->register_memory ? bd->ops->register_memory(bd, ranges, nr) : -EOPNOTSUPP;
+}
+
+int bd_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	return bd->ops->dax_map ? bd->ops->dax_map(bd, out) : -EOPNOTSUPP;
+}
+
+int bd_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	assert(offset <= bd->info.size && len <= bd->info.size - offset);
+	atomic_fetch_add_explicit(&bd->counters.persists, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&bd->counters.persist_bytes, len, memory_order_relaxed);
+	return bd->ops->dax_persist(bd, offset, len);
 }
 
 void bd_close(struct bd *bd)

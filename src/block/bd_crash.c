@@ -5,15 +5,20 @@
  * cut decides by seed, for each 512-byte sector of each listed write, whether it
  * survived, as real disks do: in any order, torn at sectors. An untorn write is
  * what such a disk promises to keep or lose as a whole.
+ *
+ * Over memory there are two images once it was mapped: what processors see, and below it what is durable.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "bd_private.h"
 #include "iomapfs/util.h"
 
 #define SECTOR 512u
+#define LINE   64u /* bytes that memory keeps or loses together */
 
 struct pending {
 	struct cds_list_head list;
@@ -31,6 +36,8 @@ struct bd_crash {
 	uint64_t nr_writes;
 	uint64_t arm_at, arm_seed;
 	bool cut;
+	char *view;   /* once mapped: what processors see, of which the lower device has what is durable */
+	int view_fd;
 };
 
 static struct bd_crash *to_crash(struct bd *bd)
@@ -75,11 +82,45 @@ static int make_durable(struct bd_crash *c)
 	return bd_flush(c->lower);
 }
 
+/*
+ * Lines that were stored to and not persisted: any cache may have written them back, or none. Not those of
+ * requests, whose fate was theirs (`judged`, one byte a line).
+ */
+static int cut_lines(struct bd_crash *c, struct rng *rng, const uint8_t *judged)
+{
+	struct bd_dax lower;
+	int err;
+
+	if (!c->view)
+		return 0;
+	err = bd_dax_map(c->lower, &lower);
+	for (uint64_t at = 0; !err && at < c->bd.info.size; at += LINE) {
+		char *durable = (char *)lower.base + at;
+
+		if (!judged[at / LINE] && memcmp(durable, c->view + at, LINE) && rng_below(rng, 2))
+			memcpy(durable, c->view + at, LINE);
+	}
+	return err;
+}
+
+/* The lines that requests in the list will decide about; NULL where nothing is mapped, or no memory. */
+static uint8_t *judged_lines(struct bd_crash *c)
+{
+	uint8_t *judged = c->view ? calloc(1, c->bd.info.size / LINE) : NULL;
+	struct pending *p;
+
+	if (judged)
+		cds_list_for_each_entry(p, &c->pending, list)
+			memset(judged + p->offset / LINE, 1, p->len / LINE);
+	return judged;
+}
+
 static int cut_now(struct bd_crash *c, uint64_t seed)
 {
+	uint8_t *judged = judged_lines(c);
 	struct rng rng;
 	struct pending *p;
-	int err = 0;
+	int err = c->view && !judged ? -ENOMEM : 0;
 
 	rng_seed(&rng, seed);
 	c->cut = true;
@@ -100,6 +141,9 @@ static int cut_now(struct bd_crash *c, uint64_t seed)
 		}
 	}
 	drop_pending(c);
+	if (!err)
+		err = cut_lines(c, &rng, judged);
+	free(judged);
 	return err;
 }
 
@@ -121,34 +165,151 @@ static int crash_write(struct bd_crash *c, const struct bd_io *io)
 	if (io->flags & BD_PREFLUSH)
 		err = make_durable(c);
 	cds_list_add_tail(&p->list, &c->pending);
+	if (c->view)
+		memcpy(c->view + p->offset, p->data, p->len);
 	c->nr_writes++;
 	if (c->arm_at && c->nr_writes == c->arm_at)
 		err = cut_now(c, c->arm_seed);
 	return err;
 }
 
-static int crash_read(struct bd_crash *c, const struct bd_io *io)
+/* What the device has at offset, the listed writes on top. */
+static int read_merged(struct bd_crash *c, uint64_t offset, char *buf, uint64_t len)
 {
 	struct pending *p;
+	int err = bd_read(c->lower, offset, buf, len);
+
+	if (err)
+		return err;
+	cds_list_for_each_entry(p, &c->pending, list) {
+		uint64_t from = MAX(p->offset, offset);
+		uint64_t to = MIN(p->offset + p->len, offset + len);
+
+		if (from < to)
+			memcpy(buf + (from - offset), p->data + (from - p->offset), to - from);
+	}
+	return 0;
+}
+
+static int crash_read(struct bd_crash *c, const struct bd_io *io)
+{
 	void *buf;
 	int err;
 
+	if (c->view) {
+		bd_mem_to_iov(io, c->view + io->offset);
+		return 0;
+	}
 	if (posix_memalign(&buf, 4096, io->len))
 		return -ENOMEM;
-	err = bd_read(c->lower, io->offset, buf, io->len);
-	if (err)
-		goto out_free;
-	cds_list_for_each_entry(p, &c->pending, list) {
-		uint64_t from = MAX(p->offset, io->offset);
-		uint64_t to = MIN(p->offset + p->len, io->offset + io->len);
-
-		if (from < to)
-			memcpy((char *)buf + (from - io->offset), p->data + (from - p->offset),
-			       to - from);
-	}
-	bd_mem_to_iov(io, buf);
-out_free:
+	err = read_merged(c, io->offset, buf, io->len);
+	if (!err)
+		bd_mem_to_iov(io, buf);
 	free(buf);
+	return err;
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+/* c->lock is held. */
+static int make_view(struct bd_crash *c)
+{
+	const uint64_t size = c->bd.info.size;
+	struct bd_dax lower;
+	int err;
+
+	err = bd_dax_map(c->lower, &lower);
+	if (err)
+		return err;
+	c->view_fd = memfd_create("iomapfs-crash", MFD_CLOEXEC);
+	if (c->view_fd < 0)
+		return -errno;
+	c->view = ftruncate(c->view_fd, (off_t)size) ? MAP_FAILED :
+		  mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, c->view_fd, 0);
+	err = c->view == MAP_FAILED ? -errno : read_merged(c, 0, c->view, size);
+	if (!err)
+		return 0;
+	if (c->view != MAP_FAILED)
+		munmap(c->view, size);
+	close(c->view_fd);
+	c->view = NULL;
+	return err;
+}
+
+/* Without a power cut nothing is lost. */
+static int keep_lines(struct bd_crash *c)
+{
+	struct bd_dax lower;
+	int err = c->view ? bd_dax_map(c->lower, &lower) : -ENOENT;
+
+	if (!err)
+		memcpy(lower.base, c->view, c->bd.info.size);
+	return err;
+}
+
+static void drop_view(struct bd_crash *c)
+{
+	if (!c->view)
+		return;
+	munmap(c->view, c->bd.info.size);
+	close(c->view_fd);
+	c->view = NULL;
+}
+
+static int crash_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	struct bd_crash *c = to_crash(bd);
+	int err = 0;
+
+	lk_lock(&c->lock);
+	if (!c->view)
+		err = c->cut ? -EIO : make_view(c);
+	*out = (struct bd_dax){ .base = c->view, .fd = c->view_fd };
+	lk_unlock(&c->lock);
+	return err;
+}
+
+/* Listed writes to these lines become durable with them, and so that the order stays, those before. */
+static int settle_pending(struct bd_crash *c, uint64_t from, uint64_t to)
+{
+	struct pending *p, *next, *last = NULL;
+	int err = 0;
+
+	cds_list_for_each_entry(p, &c->pending, list)
+		if (p->offset < to && from < p->offset + p->len)
+			last = p;
+	if (!last)
+		return 0;
+	cds_list_for_each_entry_safe(p, next, &c->pending, list) {
+		err = lower_write(c, p->offset, p->data, p->len);
+		if (err)
+			return err;
+		cds_list_del(&p->list);
+		free(p);
+		if (p == last)
+			break;
+	}
+	return 0;
+}
+
+static int crash_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	struct bd_crash *c = to_crash(bd);
+	const uint64_t from = ROUND_DOWN(offset, (uint64_t)LINE);
+	const uint64_t to = ROUND_UP(offset + len, (uint64_t)LINE);
+	struct bd_dax lower;
+	int err;
+
+	lk_lock(&c->lock);
+	err = c->cut ? -EIO : settle_pending(c, from, to);
+	if (!err)
+		err = bd_dax_map(c->lower, &lower);
+	if (!err)
+		data_copy((char *)lower.base + from, c->view + from, to - from);
+	c->nr_writes++;
+	if (!err && c->nr_writes == c->arm_at)
+		err = cut_now(c, c->arm_seed);
+	lk_unlock(&c->lock);
 	return err;
 }
 
@@ -176,9 +337,12 @@ static void crash_destroy(struct bd *bd)
 {
 	struct bd_crash *c = to_crash(bd);
 
-	if (!c->cut && c->lower)
+	if (!c->cut && c->lower) {
 		(void)make_durable(c);
+		(void)keep_lines(c);
+	}
 	drop_pending(c);
+	drop_view(c);
 	bd_close(c->lower);
 	lk_mutex_destroy(&c->lock);
 	free(c);
@@ -187,6 +351,8 @@ static void crash_destroy(struct bd *bd)
 static const struct bd_ops crash_ops = {
 	.name = "crash",
 	.submit = crash_submit,
+	.dax_map = crash_dax_map,
+	.dax_persist = crash_dax_persist,
 	.destroy = crash_destroy,
 };
 

@@ -94,6 +94,16 @@ static void fault_unplug(struct bd *bd)
 	bd_unplug(to_fault(bd)->lower);
 }
 
+static int fault_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	return bd_dax_map(to_fault(bd)->lower, out);
+}
+
+static int fault_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	return bd_dax_persist(to_fault(bd)->lower, offset, len);
+}
+
 static void fault_destroy(struct bd *bd)
 {
 	struct bd_fault *f = to_fault(bd);
@@ -109,6 +119,8 @@ static const struct bd_ops fault_ops = {
 	.submit = fault_submit,
 	.plug = fault_plug,
 	.unplug = fault_unplug,
+	.dax_map = fault_dax_map,
+	.dax_persist = fault_dax_persist,
 	.destroy = fault_destroy,
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "bd_private.h"
 #include "iomapfs/util.h"
@@ -11,6 +12,7 @@
 struct bd_mem {
 	struct bd bd;
 	char *base;
+	int fd; /* -1 until it is mapped for others */
 };
 
 static struct bd_mem *to_mem(struct bd *bd)
@@ -69,13 +71,61 @@ static void mem_destroy(struct bd *bd)
 	struct bd_mem *m = to_mem(bd);
 
 	munmap(m->base, bd->info.size);
+	if (m->fd >= 0)
+		close(m->fd);
 	free(m);
+}
+
+/* What is there, but for pages that are zero. */
+static int copy_pages(struct bd_mem *m, int fd)
+{
+	static const char zeros[4096];
+	const uint64_t size = m->bd.info.size;
+
+	if (ftruncate(fd, (off_t)size))
+		return -errno;
+	for (uint64_t at = 0; at < size; at += sizeof(zeros)) {
+		const size_t n = MIN(sizeof(zeros), size - at);
+
+		if (memcmp(m->base + at, zeros, n) && pwrite(fd, m->base + at, n, (off_t)at) != (ssize_t)n)
+			return -EIO;
+	}
+	return 0;
+}
+
+/* From here on it is a file, at the same address. Nothing may be in flight. */
+static int mem_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	struct bd_mem *m = to_mem(bd);
+	int err = 0, fd;
+
+	if (m->fd < 0) {
+		fd = memfd_create("iomapfs-mem", MFD_CLOEXEC);
+		err = fd < 0 ? -errno : copy_pages(m, fd);
+		if (!err && mmap(m->base, bd->info.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+				 0) == MAP_FAILED)
+			err = -errno;
+		if (err && fd >= 0)
+			close(fd);
+		if (err)
+			return err;
+		m->fd = fd;
+	}
+	*out = (struct bd_dax){ .base = m->base, .fd = m->fd };
+	return 0;
+}
+
+static int mem_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	return 0;
 }
 
 static const struct bd_ops mem_ops = {
 	.name = "mem",
 	.submit = mem_submit,
 	.sync = mem_sync,
+	.dax_map = mem_dax_map,
+	.dax_persist = mem_dax_persist,
 	.destroy = mem_destroy,
 };
 
@@ -91,6 +141,7 @@ int bd_mem_create(uint64_t size, uint32_t logical_block, struct bd **out)
 		return -ENOMEM;
 	m->base = mmap(NULL, size, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->fd = -1;
 	m->bd.name = strdup("memory");
 	if (m->base == MAP_FAILED || !m->bd.name) {
 		if (m->base != MAP_FAILED)

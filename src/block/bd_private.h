@@ -34,6 +34,27 @@ bool bd_poll_submit(struct bd_poll *p, struct bd_io *io);
 /* Nothing in flight any more. NULL is allowed. */
 void bd_poll_destroy(struct bd_poll *p);
 
+/* bd_dax.c: a host file that is memory, mapped. */
+struct bd_dax_file {
+	void *base;  /* NULL: not mapped */
+	uint64_t size;
+	void (*persist)(const void *mem, size_t len); /* by cache line; NULL: msync */
+	void *pmem;  /* bd_pmem.c's, with persist */
+};
+/* Is the file's contents memory, without a page cache between? */
+bool bd_dax_file_ok(int fd);
+int bd_dax_file_map(int fd, uint64_t size, bool readonly, struct bd_dax_file *f);
+int bd_dax_file_persist(struct bd_dax_file *f, uint64_t offset, uint64_t len);
+void bd_dax_file_unmap(struct bd_dax_file *f);
+
+/* bd_pmem.c, once it is enabled; NULL before, and in programs without it. */
+struct bd_pmem_ops {
+	/* Fills base, persist and pmem. -EOPNOTSUPP: no memory that is flushed by line. */
+	int (*map)(int fd, uint64_t size, bool readonly, struct bd_dax_file *f);
+	void (*unmap)(struct bd_dax_file *f);
+};
+extern const struct bd_pmem_ops *bd_pmem;
+
 /* Copy [io->offset, +len) between an io's vectors and memory. */
 void bd_iov_to_mem(const struct bd_io *io, void *mem);
 void bd_mem_to_iov(const struct bd_io *io, const void *mem);

@@ -88,6 +88,16 @@ static void trace_unplug(struct bd *bd)
 	bd_unplug(to_trace(bd)->lower);
 }
 
+static int trace_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	return bd_dax_map(to_trace(bd)->lower, out);
+}
+
+static int trace_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	return bd_dax_persist(to_trace(bd)->lower, offset, len);
+}
+
 static void trace_destroy(struct bd *bd)
 {
 	struct bd_trace *t = to_trace(bd);
@@ -103,6 +113,8 @@ static const struct bd_ops trace_ops = {
 	.submit = trace_submit,
 	.plug = trace_plug,
 	.unplug = trace_unplug,
+	.dax_map = trace_dax_map,
+	.dax_persist = trace_dax_persist,
 	.destroy = trace_destroy,
 };
 

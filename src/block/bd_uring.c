@@ -43,6 +43,8 @@ struct bd_uring {
 	struct bd_poll *poll; /* NULL: no polled ring */
 	struct iovec *fixed; /* registered memory */
 	unsigned nr_fixed;
+	pthread_mutex_t dax_lock;
+	struct bd_dax_file dax; /* dax_lock; mapped by the first bd_dax_map */
 };
 
 /* Per-request state in bd_io.dev_private. */
@@ -408,12 +410,34 @@ static void uring_destroy(struct bd *bd)
 	bd_poll_destroy(u->poll);
 	if (u->have_ring)
 		stop_ring(u);
+	bd_dax_file_unmap(&u->dax);
 	bd_host_close(&u->host);
+	pthread_mutex_destroy(&u->dax_lock);
 	free(u->fixed);
 	lk_mutex_destroy(&u->sq_lock);
 	lk_mutex_destroy(&u->flight_lock);
 	pthread_cond_destroy(&u->flight_cond);
 	free(u);
+}
+
+static int uring_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	struct bd_uring *u = to_uring(bd);
+	int err = 0;
+
+	if (u->host.is_blockdev || !bd_dax_file_ok(u->host.fd))
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&u->dax_lock);
+	if (!u->dax.base)
+		err = bd_dax_file_map(u->host.fd, bd->info.size, bd->info.readonly, &u->dax);
+	*out = (struct bd_dax){ .base = u->dax.base, .fd = u->host.fd };
+	pthread_mutex_unlock(&u->dax_lock);
+	return err;
+}
+
+static int uring_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	return bd_dax_file_persist(&to_uring(bd)->dax, offset, len);
 }
 
 static const struct bd_ops uring_ops = {
@@ -423,6 +447,8 @@ static const struct bd_ops uring_ops = {
 	.plug = uring_plug,
 	.unplug = uring_unplug,
 	.register_memory = uring_register_memory,
+	.dax_map = uring_dax_map,
+	.dax_persist = uring_dax_persist,
 	.destroy = uring_destroy,
 };
 
@@ -493,6 +519,7 @@ int bd_open(const char *path, unsigned flags, struct bd **out)
 		err = -ENOMEM;
 		goto out_close;
 	}
+	pthread_mutex_init(&u->dax_lock, NULL);
 	lk_mutex_init(&u->sq_lock, LK_BD, "bd_sq");
 	lk_mutex_init(&u->flight_lock, LK_LEAF, "bd_flight");
 	lk_cond_init(&u->flight_cond);

@@ -19,6 +19,16 @@ static inline void passthrough_submit(struct bd *bd, struct bd_io *io)
 	bd_submit(container_of(bd, struct passthrough, bd)->lower, io);
 }
 
+static inline int passthrough_dax_map(struct bd *bd, struct bd_dax *out)
+{
+	return bd_dax_map(container_of(bd, struct passthrough, bd)->lower, out);
+}
+
+static inline int passthrough_dax_persist(struct bd *bd, uint64_t offset, uint64_t len)
+{
+	return bd_dax_persist(container_of(bd, struct passthrough, bd)->lower, offset, len);
+}
+
 static inline void passthrough_destroy(struct bd *bd)
 {
 	free(container_of(bd, struct passthrough, bd));
@@ -27,6 +37,8 @@ static inline void passthrough_destroy(struct bd *bd)
 static const struct bd_ops passthrough_ops = {
 	.name = "pass",
 	.submit = passthrough_submit,
+	.dax_map = passthrough_dax_map,
+	.dax_persist = passthrough_dax_persist,
 	.destroy = passthrough_destroy,
 };
 
