@@ -58,6 +58,7 @@ enum lk_rank {
 	LK_FS_RENAME = 24,    /* one cross-directory rename at a time */
 	LK_IOLOCK = 30,       /* inode.i_rwsem: directories before files, then by ino */
 	LK_MAPLOCK = 40,      /* address_space.invalidate_lock */
+	LK_DAX = 46,          /* areas that show a file's memory, and what they show */
 	LK_FOLIO = 50,        /* folio lock (a bit, checked by folio/) */
 	LK_TRANS = 60,        /* an open journal handle counts as a lock of this rank */
 	LK_EXTLOCK = 70,      /* fs_inode.extlock: extent tree, delalloc, in-core attributes */

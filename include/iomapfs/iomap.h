@@ -24,6 +24,8 @@
 struct iomap_iter;
 struct iomap_dev;
 struct iomap_bio;
+struct iomap_dax_dev;
+struct dax_mapping;
 
 /* ---- What the engine needs of a file ------------------------------------------- */
 
@@ -45,6 +47,7 @@ struct inode {
 	pthread_cond_t i_dio_wait;
 	_Atomic uint64_t i_ra_next;     /* internal: where a sequential reader would go on */
 	_Atomic uint64_t i_ra_end;      /* internal: end of what was read ahead for it */
+	_Atomic(struct dax_mapping *) i_dax; /* internal: areas that show the file (dax.h); or NULL */
 };
 struct inode_operations_hooks {
 	/* In-core attributes changed (inline data, size): persist some time later. Must not sleep. */
@@ -173,7 +176,7 @@ struct iomap {
 	enum iomap_type type;
 	uint32_t flags;
 	struct iomap_dev *bdev;   /* for MAPPED, UNWRITTEN */
-	void *dax_dev;            /* only for DAX operations */
+	struct iomap_dax_dev *dax_dev; /* only for DAX operations (dax.h) */
 	void *inline_data;        /* INLINE: byte at pos is inline_data[pos - offset] */
 	void *private;            /* handed unchanged to end */
 	uint64_t validity_cookie; /* compared by write ops' iomap_valid */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The engine's part of an inode, and its count of direct requests. */
-#include "iomap_private.h"
+#include "dax_private.h"
 
 int iomap_inode_init(struct inode *inode, struct folio_cache *c,
 		     const struct address_space_operations *aops, unsigned blkbits, uint64_t ino)
@@ -14,6 +14,7 @@ int iomap_inode_init(struct inode *inode, struct folio_cache *c,
 	atomic_init(&inode->i_dio_count, 0);
 	atomic_init(&inode->i_ra_next, 0);
 	atomic_init(&inode->i_ra_end, 0);
+	atomic_init(&inode->i_dax, NULL);
 	err = mapping_init(&inode->i_mapping, c, aops, inode);
 	if (err)
 		return err;
@@ -34,6 +35,7 @@ void iomap_inode_destroy(struct inode *inode)
 	/* The last inode_dio_end may still be inside the lock. */
 	pthread_mutex_lock(&inode->i_dio_lock);
 	pthread_mutex_unlock(&inode->i_dio_lock);
+	dax_mapping_destroy(inode);
 	mapping_destroy(&inode->i_mapping);
 	lk_rw_destroy(&inode->i_rwsem);
 	pthread_cond_destroy(&inode->i_dio_wait);

@@ -19,7 +19,7 @@ LAYERS = {
                "invalidate_", "balance_dirty_pages"]),
     "iomap": ({"util", "folio", "iomap"},
               ["iomap_", "iov_iter_", "inode_dio_", "fiemap_prep", "pagecache_",
-               "generic_atomic_write_valid"]),
+               "generic_atomic_write_valid", "dax_", "kill_dax"]),
     "format": ({"util", "format"}, ["od_"]),
     "buffer": ({"util", "block", "format", "buffer"}, ["buf_"]),
     "journal": ({"util", "block", "format", "buffer", "journal"}, ["jnl_"]),
@@ -32,7 +32,7 @@ LAYERS = {
     "tools": ({"util", "block", "format", "journal", "check", "ioctl", "buffer", "fs"}, None),
 }
 # Second headers of a layer.
-SECOND_HEADERS = {"format_field": "format", "base": "util"}
+SECOND_HEADERS = {"format_field": "format", "base": "util", "dax": "iomap", "pmem": "block"}
 failed = 0
 number = 0
 

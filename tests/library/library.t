@@ -42,6 +42,7 @@ version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" "$here/../../meson.build" | head
 cat >"$tmp/wanted" <<-END
 	include/iomapfs/base.h
 	include/iomapfs/block.h
+	include/iomapfs/dax.h
 	include/iomapfs/folio.h
 	include/iomapfs/iomap.h
 	lib/libiomap.a
@@ -63,7 +64,7 @@ ok $([ ! -s "$tmp/out" ]; echo $?) "it needs liburing and libc, no more: no libf
 pc() { # PKG-CONFIG-ARGS: as installed, moved to our folder; others' files come from the system
 	PKG_CONFIG_PATH=$libdir/pkgconfig pkg-config --define-variable=prefix="$root" "$@"
 }
-for h in base block folio iomap; do
+for h in base block dax folio iomap; do
 	echo "#include <iomapfs/$h.h>" >"$tmp/one.c"
 	# shellcheck disable=SC2046 # words
 	cc -std=gnu11 -Wall -Wextra -Wundef -Wstrict-prototypes -Werror -fsyntax-only $(pc --cflags libiomap) \

@@ -4,7 +4,7 @@
 
 usage: surface.py SOURCE_ROOT libiomap.so libiomap.a
 Prints TAP; exits 1 when a function is declared and not exported, exported and not declared, or when
-docs/man/iomap.3 lacks a function of iomap.h, a callback, or is not well-formed.
+docs/man/iomap.3 lacks a function of iomap.h or dax.h, a callback, or is not well-formed.
 """
 import os
 import re
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 
-HEADERS = ["base", "block", "folio", "iomap"]
+HEADERS = ["base", "block", "dax", "folio", "iomap"]
 PAGE = "docs/man/iomap.3"
 # What a contract says, in this order.
 CONTRACT = ["Locks", "Sleeps", "Memory", "Units", "Errors", "After failure"]
@@ -84,7 +84,7 @@ def check_page(root, declared, calls):
     source = open(os.path.join(root, PAGE)).read()
     text = source.replace("\\-", "-").replace("\\&", "")
     words = set(re.findall(r"\w+", text))
-    report(f"{PAGE} names each function of iomap.h", [f"{n}: say in {PAGE} what it does" for n in sorted(declared - words)])
+    report(f"{PAGE} names each function of iomap.h and dax.h", [f"{n}: say in {PAGE} what it does" for n in sorted(declared - words)])
     entries = {}
     for m in re.finditer(r"^\.SS (\w+)\.(\w+)\n(.*?)(?=^\.S[SH])", text, re.M | re.S):
         entries[m[1], m[2]] = m[3]
@@ -124,8 +124,8 @@ def main():
                [f"{h}.h: includes {n}.h" for n in
                 re.findall(r'#\s*include\s+["<]iomapfs/(\w+)\.h[">]',
                            open(os.path.join(root, "include", "iomapfs", h + ".h")).read()) if n not in HEADERS])
-    calls = [c for h in ("folio", "iomap") for c in callbacks(text[h])]
-    check_page(root, declared["iomap"], calls)
+    calls = [c for h in ("folio", "iomap", "dax") for c in callbacks(text[h])]
+    check_page(root, declared["iomap"] | declared["dax"], calls)
     print(f"1..{number}")
     return failed != 0
 

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* What dax.c, dax_fault.c and dax_guard.c share. */
+#ifndef DAX_PRIVATE_H
+#define DAX_PRIVATE_H
+
+#include "iomap_private.h"
+#include "iomapfs/dax.h"
+
+/* Run fn, which touches [mem, mem + len) of a device: -EIO when that raised SIGBUS, fn cut off midway. */
+int dax_guarded(const void *mem, size_t len, void (*fn)(void *arg), void *arg);
+/* Copy n bytes, or zero them with src NULL; dev_mem is the side that may be gone. */
+int dax_copy_mem(void *dst, const void *src, size_t n, const void *dev_mem);
+/* Whole pages from the source of a shared mapping to where they are going to be, durably. */
+int dax_copy_whole(const struct iomap_iter *iter, uint64_t pos, uint64_t len);
+
+/* The areas of an inode go with it. */
+void dax_mapping_destroy(struct inode *inode);
+
+#endif
