@@ -25,6 +25,8 @@
 
 struct fs;
 struct fs_inode;
+struct dax_vma;
+struct vm_fault;
 struct fiemap_extent;
 
 /* ---- Mount ------------------------------------------------------------------------ */
@@ -37,6 +39,7 @@ struct fs_mount_opts {
 	enum { FS_ATIME_RELATIME, FS_ATIME_NOATIME } atime;
 	bool nodiratime;
 	bool discard;                 /* discard freed space after its commit */
+	bool dax;                     /* files on the device's own memory; constant while mounted */
 	enum { FS_ERRORS_DEFAULT, FS_ERRORS_REMOUNT_RO, FS_ERRORS_CONTINUE } errors;
 };
 
@@ -282,6 +285,15 @@ int fs_swap_map(struct fs_ctx *ctx, struct fs_inode *ip, struct swap_info *sis, 
 /* From the first BMAP of an open handle to its release: no relocation, no trim, no remap (-ETXTBSY). */
 void fs_swap_pin(struct fs_file *f);
 
+/*
+ * With -o dax: an area of this process (dax.h) shows the file. fs_dax_mmap makes it known, as dax_vma_open,
+ * and moves contents out of the inode; dax_vma_close ends it. -EOPNOTSUPP: not a regular file of such
+ * a mount. fs_dax_fault is dax_iomap_fault (and dax_finish_sync_fault) with the locks that it needs; from
+ * a signal handler only where the thread holds no lock of ours. A reference on ip all the while.
+ */
+int fs_dax_mmap(struct fs_ctx *ctx, struct fs_inode *ip, struct dax_vma *vma);
+unsigned fs_dax_fault(struct fs_ctx *ctx, struct fs_inode *ip, struct vm_fault *vmf, unsigned order);
+
 /* ---- Statistics -------------------------------------------------------------------------------------- */
 
 struct fs_stats {
@@ -292,6 +304,7 @@ struct fs_stats {
 	uint64_t alloc_calls, alloc_blocks, free_calls, extents_split;
 	uint64_t icache_inodes, icache_dirty;
 	uint64_t device_reads, device_writes, device_flushes, device_read_bytes, device_write_bytes;
+	uint64_t device_persists, device_persist_bytes; /* -o dax */
 };
 void fs_get_stats(struct fs *fs, struct fs_stats *st);
 

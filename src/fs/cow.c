@@ -262,6 +262,7 @@ static void map_staged(struct fs_inode *ip, const struct da_range *r, struct iom
 		.offset = r->fblk << shift,
 		.length = r->len << shift,
 		.bdev = ip->fs->idev,
+		.dax_dev = ip->fs->dax,
 		.validity_cookie = atomic_load(&ip->map_seq),
 	};
 }

@@ -2,7 +2,7 @@
 /* fallocate: allocate, punch, zero, unshare. Whole blocks in the extent map, edges through the cache. */
 #include <linux/falloc.h>
 
-#include "extent.h"
+#include "dax.h"
 
 /* Zeros in [pos, end) of what lies inside the file; whole blocks become holes. */
 static int punch(struct fs_inode *ip, uint64_t pos, uint64_t end)
@@ -49,6 +49,8 @@ static int unshare_blocks(struct fs_inode *ip, uint64_t pos, uint64_t end)
 		return 0;
 	pos = ROUND_DOWN(pos, bs);
 	end = ROUND_UP(end, bs);
+	if (fs_is_dax(ip))
+		return fs_dax_unshare(ip, pos, end - pos);
 	err = iomap_file_unshare(&ip->vfs, pos, end - pos, &fs_write_iomap_ops, &fs_iomap_write_ops);
 	if (!err)
 		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, end - 1);

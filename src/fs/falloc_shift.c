@@ -7,7 +7,7 @@
  */
 #include <linux/falloc.h>
 
-#include "extent.h"
+#include "dax.h"
 
 static int range_ok(struct fs_inode *ip, int mode, uint64_t offset, uint64_t len)
 {
@@ -52,6 +52,7 @@ static int settle(struct fs_inode *ip, uint64_t offset)
 	if (disk_size_read(ip) != i_size_read(&ip->vfs))
 		return -EIO;
 	/* A folio that begins before the range goes whole: it is clean. */
+	dax_delete_mapping_range(&ip->vfs, offset, UINT64_MAX);
 	err = invalidate_inode_pages2_range(m, offset, UINT64_MAX);
 	if (err)
 		return err;

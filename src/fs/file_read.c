@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading files, through the cache or around it. */
-#include "extent.h"
+#include "dax.h"
 
 static bool dio_aligned(struct fs_inode *ip, const struct kiocb *iocb, size_t count)
 {
@@ -37,7 +37,9 @@ int64_t fs_read_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *to
 	 * Requests that the device could not take as they are (the kernel cuts at odd places)
 	 * are served from the cache, which is coherent with direct I/O.
 	 */
-	if ((iocb->ki_flags & IOCB_DIRECT) && dio_aligned(ip, iocb, to->count))
+	if (fs_is_dax(ip))
+		ret = fs_dax_read(ip, iocb, to);
+	else if ((iocb->ki_flags & IOCB_DIRECT) && dio_aligned(ip, iocb, to->count))
 		ret = iomap_dio_rw(iocb, to, &fs_read_iomap_ops, NULL, 0, NULL, 0);
 	else
 		ret = iomap_file_buffered_read(iocb, to, &fs_read_iomap_ops);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fsync and its relatives: data written and waited for, then the log, then the device. */
-#include "extent.h"
+#include "dax.h"
 #include "super.h"
 
 int fs_sync_inode_log(struct fs_inode *ip, bool datasync)
@@ -23,13 +23,23 @@ int fs_sync_inode_log(struct fs_inode *ip, bool datasync)
 	return fs_commit_and_flush(ip->fs, tid);
 }
 
+/* Data of the range on the device, also what areas of the process stored. */
+static int write_and_wait(struct fs_inode *ip, uint64_t start, uint64_t end)
+{
+	int err = filemap_write_and_wait_range(&ip->vfs.i_mapping, start, end);
+
+	if (!err && fs_is_dax(ip))
+		err = dax_writeback_mapping_range(&ip->vfs, ip->fs->dax, start, end);
+	return err;
+}
+
 int fs_sync_range(struct fs_inode *ip, uint64_t start, uint64_t end, bool datasync)
 {
 	int err;
 
 	if (ip->fs->readonly)
 		return 0;
-	err = filemap_write_and_wait_range(&ip->vfs.i_mapping, start, end);
+	err = write_and_wait(ip, start, end);
 	return err ? err : fs_sync_inode_log(ip, datasync);
 }
 
@@ -37,7 +47,7 @@ int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync)
 {
 	struct fs_inode *ip = f->ip;
 	struct address_space *m = &ip->vfs.i_mapping;
-	int err, wb_err;
+	int err, wb_err, dax_err = 0;
 
 	if (ctx->flags & FS_NOWAIT)
 		return -EAGAIN;
@@ -45,11 +55,13 @@ int fs_fsync(struct fs_ctx *ctx, struct fs_file *f, bool datasync)
 		return -EIO;
 	/* What went wrong is told by the sequence, once for each handle. */
 	filemap_write_and_wait_range(m, 0, UINT64_MAX);
+	if (fs_is_dax(ip))
+		dax_err = dax_writeback_mapping_range(&ip->vfs, ip->fs->dax, 0, UINT64_MAX);
 	pthread_mutex_lock(&f->lock);
 	wb_err = errseq_check_and_advance(&m->wb_err, &f->wb_err);
 	pthread_mutex_unlock(&f->lock);
 	err = ip->fs->readonly ? 0 : fs_sync_inode_log(ip, datasync);
-	return wb_err ? wb_err : err;
+	return wb_err ? wb_err : dax_err ? dax_err : err;
 }
 
 /* Every change of a directory logs its inode with the names: its last transaction holds them all. */
@@ -70,7 +82,7 @@ int fs_inode_writeback(struct fs_inode *ip, bool wait)
 		if (!wait)
 			return filemap_fdatawrite_range(&ip->vfs.i_mapping, 0, UINT64_MAX,
 							WB_SYNC_NONE);
-		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, 0, UINT64_MAX);
+		err = write_and_wait(ip, 0, UINT64_MAX);
 	}
 	if (!wait)
 		return 0;

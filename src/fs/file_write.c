@@ -4,7 +4,7 @@
  * inside the file share it; those that grow the file, zero an old tail, strip privileges
  * or touch parts of blocks have it alone.
  */
-#include "extent.h"
+#include "dax.h"
 
 struct write_req {
 	struct fs_ctx *ctx;
@@ -12,7 +12,7 @@ struct write_req {
 	struct kiocb *iocb;
 	struct iov_iter *from;
 	bool append, nowait, excl;
-	bool cached;         /* some of it went through the cache: O_DSYNC is ours to do */
+	bool cached;         /* O_DSYNC is ours to do: some of it went through the cache, or it is DAX */
 	size_t past_eof;     /* bytes of the kernel's cached page that no file has */
 	unsigned ctx_flags;  /* FS_NOWAIT or 0 */
 };
@@ -307,6 +307,52 @@ static int64_t write_direct(struct write_req *w)
 	return more < 0 ? ret : ret + more;
 }
 
+/* ---- On memory -------------------------------------------------------------------------------- */
+
+/* i_rwsem exclusive. */
+static int64_t dax_locked(struct write_req *w)
+{
+	struct fs_inode *ip = w->ip;
+	uint64_t size;
+	int64_t ret;
+
+	w->cached = true;
+	ret = write_checks(w);
+	if (ret)
+		return ret == 1 ? 0 : ret;
+	if (w->nowait && is_inline(ip))
+		return -EAGAIN;
+	/* What a mount without dax put into the inode has no memory to be mapped. */
+	ret = fs_inline_leave(ip);
+	size = i_size_read(&ip->vfs);
+	if (!ret && w->iocb->ki_pos > size)
+		ret = zero_gap(w, size);
+	return ret ? ret : fs_dax_write(ip, w->iocb, w->from);
+}
+
+/* Cached or direct is all the same. */
+static int64_t write_dax(struct write_req *w)
+{
+	int64_t ret;
+
+	/* Memory is torn at words: fs_atomic_limits says so. */
+	if (w->iocb->ki_flags & IOCB_ATOMIC)
+		return -EOPNOTSUPP;
+	ret = rwsem_lock(w, true);
+	if (ret)
+		return ret;
+	ret = dax_locked(w);
+	rwsem_unlock(w);
+	return ret;
+}
+
+static int64_t write_any(struct write_req *w)
+{
+	if (fs_is_dax(w->ip))
+		return write_dax(w);
+	return w->iocb->ki_flags & IOCB_DIRECT ? write_direct(w) : write_buffered(w);
+}
+
 int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *from, bool append)
 {
 	struct fs_inode *ip = FS_I(iocb->ki_inode);
@@ -332,7 +378,7 @@ int64_t fs_write_iter(struct fs_ctx *ctx, struct kiocb *iocb, struct iov_iter *f
 	err = fs_start_change(ip->fs, w.ctx_flags);
 	if (err)
 		return err;
-	ret = iocb->ki_flags & IOCB_DIRECT ? write_direct(&w) : write_buffered(&w);
+	ret = write_any(&w);
 	fs_end_change(ip->fs);
 	/* What is not to stay in memory is on its way at once; fsync tells of its errors. */
 	if (ret > 0 && w.cached && !w.nowait && (iocb->ki_flags & IOCB_DONTCACHE))

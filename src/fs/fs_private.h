@@ -86,6 +86,7 @@ struct fs {
 	struct jnl *jnl;
 	struct folio_cache *fc;
 	struct iomap_dev *idev;        /* the engine's view of bd (iodev.c) */
+	struct iomap_dax_dev *dax;     /* [c] its memory (dax.c); NULL without -o dax */
 	struct work_pool *ioend_pool;  /* conversions after writeback */
 	struct work_pool *dio_pool;    /* completions of direct I/O, which wait for the former */
 	struct work_pool *bg_pool;     /* inactivation, trims, other background work */

@@ -113,6 +113,9 @@ int fs_inline_expand(struct fs_inode *ip, unsigned ctx_flags)
 	n = leave_area(ip, ctx_flags, buf);
 	if (n <= 0)
 		return (int)n;
+	/* No cache in between: to a block at once. */
+	if (ip->fs->dax)
+		return fs_inline_finish(ip);
 	iov.iov_len = (size_t)n;
 	iov_iter_init(&iter, &iov, 1, (size_t)n);
 	done = iomap_file_buffered_write(&iocb, &iter, &fs_write_iomap_ops, &fs_iomap_write_ops,

@@ -34,6 +34,7 @@ static void map_fill(struct fs_inode *ip, struct iomap *m, enum iomap_type type,
 	if (type == IOMAP_MAPPED || type == IOMAP_UNWRITTEN)
 		m->addr = start << shift;
 	m->bdev = ip->fs->idev;
+	m->dax_dev = ip->fs->dax;
 	m->validity_cookie = atomic_load(&ip->map_seq);
 }
 

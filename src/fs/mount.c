@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "dax.h"
 #include "super.h"
 
 #define MEMORY_DEFAULT (256ull << 20)
@@ -171,6 +172,8 @@ static int make_all(struct fs *fs, struct fs_error *err)
 	if (!ret)
 		ret = fs_iodev_create(fs);
 	if (!ret)
+		ret = fs_dax_start(fs, err);
+	if (!ret)
 		ret = space_init(fs);
 	if (ret)
 		return ret;
@@ -241,6 +244,7 @@ static int end_all(struct fs *fs)
 		folio_cache_destroy(fs->fc);
 	if (fs->bc)
 		buf_cache_destroy(fs->bc);
+	fs_dax_stop(fs);
 	fs_iodev_destroy(fs);
 	ret = fs->opts.readonly ? 0 : bd_flush(fs->bd);
 	fs_mmp_stop(fs);

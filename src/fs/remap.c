@@ -13,7 +13,7 @@
  * Each step shares or replaces one run of blocks in one transaction, the size included, so that a power
  * cut leaves whole blocks, old or new, in order of their place in the file.
  */
-#include "extent.h"
+#include "dax.h"
 
 struct remap {
 	struct fs_ctx *ctx;
@@ -93,6 +93,7 @@ static int drop_target(struct fs_inode *ip, uint64_t pos, uint64_t len)
 	if (err)
 		return err;
 	truncate_inode_pages_range(&ip->vfs.i_mapping, from, end - 1);
+	dax_delete_mapping_range(&ip->vfs, pos, pos + len - 1);
 	lk_lock(&ip->extlock);
 	da_remove(ip, fblk_of(ip->fs, pos), fblk_up(ip->fs, pos + len), false);
 	cow_cancel(ip, fblk_of(ip->fs, pos), fblk_up(ip->fs, pos + len));
@@ -211,6 +212,29 @@ static int share_blocks(struct remap *r)
 	return err;
 }
 
+/* invalidate_lock is held: what areas of the process store from here on faults, and finds shared blocks. */
+static int protect_source(struct remap *r)
+{
+	if (!fs_is_dax(r->in))
+		return 0;
+	return dax_writeback_mapping_range(&r->in->vfs, r->in->fs->dax, r->pos_in,
+					   r->pos_in + r->len - 1);
+}
+
+static int compare(struct remap *r)
+{
+	bool same;
+	int err;
+
+	if (fs_is_dax(r->in))
+		err = dax_remap_compare(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out, r->len,
+					&fs_dax_read_iomap_ops, &same);
+	else
+		err = iomap_remap_compare(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out, r->len,
+					  &fs_read_iomap_ops, &same);
+	return err ? err : same ? 0 : -EBADE;
+}
+
 /* ---- Whole operations -------------------------------------------------------------------------------- */
 
 /* Between the target's end and the range lie zeros. Both locks exclusive. */
@@ -233,7 +257,9 @@ static int clone_locked(struct remap *r)
 	if (err)
 		return err;
 	lock_maps(r);
-	err = fill_gap(r);
+	err = protect_source(r);
+	if (!err)
+		err = fill_gap(r);
 	if (!err)
 		err = drop_target(r->out, r->pos_out, r->len);
 	if (!err)
@@ -244,7 +270,6 @@ static int clone_locked(struct remap *r)
 
 static int dedupe_locked(struct remap *r)
 {
-	bool same;
 	int err;
 
 	err = settle(r->in, r->pos_in, r->len);
@@ -253,10 +278,9 @@ static int dedupe_locked(struct remap *r)
 	if (err)
 		return err;
 	lock_maps(r);
-	err = iomap_remap_compare(&r->in->vfs, r->pos_in, &r->out->vfs, r->pos_out, r->len,
-				  &fs_read_iomap_ops, &same);
-	if (!err && !same)
-		err = -EBADE;
+	err = protect_source(r);
+	if (!err)
+		err = compare(r);
 	if (!err)
 		err = drop_target(r->out, r->pos_out, r->len);
 	if (!err)

@@ -2,6 +2,7 @@
 /* The file system as a whole: sync, statfs, remount, shutdown, counters. */
 #include <stdlib.h>
 
+#include "dax.h"
 #include "super.h"
 
 /* ---- Changes and their end ----------------------------------------------------------------- */
@@ -125,6 +126,9 @@ int fs_write_everything(struct fs *fs)
 	if (fs_is_shutdown(fs))
 		return -EIO;
 	err = folio_cache_sync(fs->fc, true);
+	ret = fs_dax_flush_all(fs);
+	if (!err)
+		err = ret;
 	/* Conversions of what was written are changes of their own. */
 	work_pool_drain(fs->ioend_pool);
 	ret = fs_flush_dirty_inodes(fs);
@@ -239,6 +243,8 @@ void fs_get_stats(struct fs *fs, struct fs_stats *st)
 	st->device_flushes = d.flushes;
 	st->device_read_bytes = d.read_bytes;
 	st->device_write_bytes = d.write_bytes;
+	st->device_persists = d.persists;
+	st->device_persist_bytes = d.persist_bytes;
 }
 
 /* ---- Remount ---------------------------------------------------------------------------------------- */

@@ -5,12 +5,14 @@
  * device before the smaller size is committed, and blocks are freed only after that; a growth
  * has everything on the device that the larger size would expose.
  */
-#include "extent.h"
+#include "dax.h"
 
 int fs_zero_bytes(struct fs_inode *ip, uint64_t pos, uint64_t end, bool *did_zero)
 {
 	if (pos >= end)
 		return 0;
+	if (fs_is_dax(ip))
+		return fs_dax_zero(ip, pos, end - pos, did_zero);
 	return iomap_zero_range(&ip->vfs, pos, end - pos, did_zero, &fs_zero_iomap_ops,
 				&fs_iomap_write_ops, NULL);
 }
@@ -54,6 +56,7 @@ int fs_drop_cache(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	int err;
 
 	assert(pos < end);
+	dax_delete_mapping_range(&ip->vfs, pos, end - 1);
 	/* Behind end of file nothing is written any more: dirty blocks there do no harm. */
 	err = zero_cached(ip, pos, pos, end, !to_eof);
 	if (!err && !to_eof)
@@ -153,8 +156,11 @@ static int shrink_in_memory(struct fs_inode *ip, uint64_t size)
 	int err;
 
 	assert(size <= old);
-	err = iomap_truncate_page(&ip->vfs, size, &did_zero, &fs_zero_iomap_ops,
-				  &fs_iomap_write_ops, NULL);
+	if (fs_is_dax(ip))
+		err = fs_dax_truncate_page(ip, size, &did_zero);
+	else
+		err = iomap_truncate_page(&ip->vfs, size, &did_zero, &fs_zero_iomap_ops,
+					  &fs_iomap_write_ops, NULL);
 	if (err)
 		return err;
 	i_size_write(&ip->vfs, size);

@@ -36,6 +36,11 @@ void fs_atomic_limits(struct fs *fs, uint32_t *unit_min, uint32_t *unit_max, uin
 	const unsigned steps = 1 + (have > first ? (have - first) / more_credits(fs) : 0);
 	const uint64_t max = MIN((uint64_t)fs->block_size << ilog2(steps), UNTORN_MAX);
 
+	/* Memory keeps or loses lines, and a file that is mapped has no blocks to exchange. */
+	if (fs->dax) {
+		*unit_min = *unit_max = *unit_max_opt = 0;
+		return;
+	}
 	*unit_min = fs->block_size;
 	*unit_max = (uint32_t)MAX(max, fs->block_size);
 	*unit_max_opt = *unit_max > fs->block_size && fs->idev->atomic_max >= fs->block_size ?
