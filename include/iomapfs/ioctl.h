@@ -47,12 +47,13 @@ struct iomapfs_ioc_stats {
 	uint64_t icache_inodes, icache_dirty;
 	/* Device. */
 	uint64_t device_reads, device_writes, device_flushes, device_read_bytes, device_write_bytes;
+	uint64_t device_persists, device_persist_bytes; /* stores made durable, -o dax */
 	/* Requests by FUSE opcode. */
 	uint64_t nodes_known;     /* inodes the kernel holds */
 	uint64_t requests_parked; /* those that left their serving thread */
 	struct iomapfs_op_stats op[IOMAPFS_NR_OPS];
 };
-#define IOMAPFS_STATS_VERSION 1
+#define IOMAPFS_STATS_VERSION 2
 #define IOMAPFS_IOC_STATS _IOWR(IOMAPFS_IOC_TYPE, 2, struct iomapfs_ioc_stats)
 
 struct iomapfs_ioc_info {

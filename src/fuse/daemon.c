@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "iomapfs/dax.h"
+#include "iomapfs/pmem.h"
 #include "mount_private.h"
 #include "sandbox.h"
 
@@ -298,7 +300,16 @@ static int mount_fs(struct fz *fz, struct fz_source *s, const struct fz_mount_re
 		    struct fz_failure *f)
 {
 	struct fs_error err = {""};
-	int ret = fs_mount(s->bd, &r->opts.fs, &fz->fs, &err);
+	int ret;
+
+	if (r->opts.fs.dax) {
+		/* Both before there is a thread or a filter. Without libpmem2 memory is flushed by page. */
+		(void)bd_pmem_enable();
+		ret = dax_catch_sigbus();
+		if (ret < 0)
+			return fz_fail(f, FZ_EX_SYSTEM, "%s: SIGBUS: %s", r->source, strerror(-ret));
+	}
+	ret = fs_mount(s->bd, &r->opts.fs, &fz->fs, &err);
 
 	if (ret < 0)
 		return fz_fail(f, FZ_EX_FAIL, "%s: %.500s", r->source,

@@ -273,6 +273,7 @@ static int ioc_stats(struct fz_call *c, struct fs_inode *ip)
 	COPY(extents_split), COPY(icache_inodes), COPY(icache_dirty);
 	COPY(device_reads), COPY(device_writes), COPY(device_flushes);
 	COPY(device_read_bytes), COPY(device_write_bytes);
+	COPY(device_persists), COPY(device_persist_bytes);
 #undef COPY
 	o->nodes_known = fz_nodes_count(c->fz->nodes);
 	fz_stats_collect(c->fz, o);

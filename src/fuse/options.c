@@ -175,6 +175,12 @@ static int opt_discard(struct parse *p)
 	return 0;
 }
 
+static int opt_dax(struct parse *p)
+{
+	p->o->fs.dax = true;
+	return 0;
+}
+
 static int opt_kernel_cache(struct parse *p)
 {
 	if (!strcmp(p->value, "through"))
@@ -314,6 +320,7 @@ static const struct opt_row {
 	{"commit", ARG_NEEDED, opt_commit},
 	{"errors", ARG_NEEDED, opt_errors},
 	{"norecovery", ARG_NONE, opt_norecovery},
+	{"dax", ARG_NONE, opt_dax},
 	{"discard", ARG_NONE, opt_discard},
 	{"nodiscard", ARG_NONE, opt_discard},
 	{"transport", ARG_NEEDED, opt_transport},

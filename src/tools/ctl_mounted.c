@@ -382,7 +382,8 @@ int ctl_stats(const struct ctl_opts *o, const char *path)
 	PUT(inodes_used), PUT(alloc_calls), PUT(alloc_blocks), PUT(free_calls), PUT(extents_split);
 	PUT(icache_inodes), PUT(icache_dirty);
 	PUT(device_reads), PUT(device_writes), PUT(device_flushes), PUT(device_read_bytes);
-	PUT(device_write_bytes), PUT(nodes_known), PUT(requests_parked);
+	PUT(device_write_bytes), PUT(device_persists), PUT(device_persist_bytes);
+	PUT(nodes_known), PUT(requests_parked);
 #undef PUT
 	json_object_set_new(root, "requests", json_ops(s));
 	free(s);
