@@ -330,6 +330,11 @@ static int remount(struct fz *fz, const char *list, struct fs_error *err)
 	ret = fz_options_parse(&o, list, err->text, sizeof(err->text));
 	if (ret < 0)
 		return ret;
+	if (o.fs.dax && !now.dax) {
+		snprintf(err->text, sizeof(err->text),
+			 "dax can not be switched on while mounted: unmount it and mount it again");
+		return -EINVAL;
+	}
 	if (o.ro_given)
 		now.readonly = o.fs.readonly;
 	if (o.atime_given) {

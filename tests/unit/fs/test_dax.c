@@ -433,6 +433,40 @@ START_TEST(window_and_file_are_one)
 }
 END_TEST
 
+/* New blocks in several places: no zero page stays in a window, whichever extent it is in. */
+START_TEST(write_over_several_extents)
+{
+	struct fs_inode *ip = filefs_create(&f, "a"), *other = filefs_create(&f, "b");
+	const size_t piece = 12 * PAGE;
+	struct fiemap_extent e[16];
+	uint64_t size = 48u << 20, pos;
+
+	ck_assert_int_eq(filefs_truncate(&f, ip, 400 * piece), 0);
+	/* A full device, and then single blocks that are free; what is kept back goes first. */
+	ck_assert_int_eq(fs_fallocate(&f.ctx, other, 0, 0, size), 0);
+	while (fs_fallocate(&f.ctx, other, 0, size, PAGE) == 0)
+		size += PAGE;
+	for (unsigned i = 0; i < 800; i += 2)
+		ck_assert_int_eq(fs_fallocate(&f.ctx, other, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					      i * PAGE, PAGE), 0);
+	ck_assert_int_eq(fs_quiesce(f.fs), 0);
+	open_window(ip, 0, 400 * 12, DAX_VM_SHARED);
+	memset(buf, 0x42, piece);
+	for (pos = 0; pos < 400 * piece; pos += piece) {
+		for (unsigned i = 0; i < 12; i++)
+			ck_assert_int_eq(load(pos + i * PAGE), 0);
+		if (filefs_pwrite(&f, ip, buf, piece, pos, 0) != (int64_t)piece)
+			break;
+		for (unsigned i = 0; i < 12; i++)
+			ck_assert_int_eq(load(pos + i * PAGE), 0x42);
+	}
+	close_window();
+	ck_assert_uint_ge(filefs_fiemap(&f, ip, 0, e, 16), 2);
+	fs_iput(other);
+	fs_iput(ip);
+}
+END_TEST
+
 /* What a store with MAP_SYNC needs is on the device before the store, also where the block is a new copy. */
 START_TEST(map_sync)
 {
@@ -556,6 +590,7 @@ int main(void)
 	tcase_add_test(c, clone_under_a_window);
 	tcase_add_test(c, dedupe);
 	tcase_add_test(c, window_and_file_are_one);
+	tcase_add_test(c, write_over_several_extents);
 	tcase_add_test(c, map_sync);
 	tcase_add_test(c, only_files_of_such_a_mount);
 	tcase_add_test(c, stores_and_writes);
