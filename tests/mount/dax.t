@@ -78,8 +78,9 @@ assert b == bytes(want)
 PY
 ok $? "which reads as it should"
 uncached "so far"
+dd if=/dev/urandom of="$mnt/own" bs=40000 count=1 status=none
 before=$(stat_of device_persist_bytes)
-dd if=/dev/urandom of="$mnt/copy" bs=10000 count=1 seek=12 conv=notrunc status=none
+dd if=/dev/urandom of="$mnt/own" bs=10000 count=1 seek=2 conv=notrunc status=none
 same "$(($(stat_of device_persist_bytes) - before))" 10000 "what is stored is made durable, that and no more"
 
 # ---- Shared blocks -----------------------------------------------------------------------------------
