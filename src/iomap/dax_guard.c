@@ -2,6 +2,7 @@
 /* Touching memory that may be gone: SIGBUS inside a guarded call becomes -EIO. */
 #include <setjmp.h>
 #include <signal.h>
+#include <ucontext.h>
 
 #include "dax_private.h"
 
@@ -18,8 +19,11 @@ static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 	struct guard *g = current;
 	const char *at = si->si_addr;
 
-	if (g && at >= g->from && at < g->to)
+	if (g && at >= g->from && at < g->to) {
+		/* The jump leaves the handler for good: with the signals that were let through before it. */
+		pthread_sigmask(SIG_SETMASK, &((ucontext_t *)ctx)->uc_sigmask, NULL);
 		siglongjmp(g->env, 1);
+	}
 	if (before.sa_flags & SA_SIGINFO)
 		before.sa_sigaction(sig, si, ctx);
 	else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
@@ -30,8 +34,7 @@ static void on_sigbus(int sig, siginfo_t *si, void *ctx)
 
 int dax_catch_sigbus(void)
 {
-	/* NODEFER: the handler is left by a jump that restores no mask. */
-	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_NODEFER };
+	struct sigaction sa = { .sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO };
 
 	sigemptyset(&sa.sa_mask);
 	return sigaction(SIGBUS, &sa, &before) ? -errno : 0;
@@ -43,7 +46,7 @@ int dax_guarded(const void *mem, size_t len, void (*fn)(void *arg), void *arg)
 
 	/* Page by page is how the signal tells its place. */
 	g.from -= (uintptr_t)g.from & (FOLIO_PAGE_SIZE - 1);
-	if (sigsetjmp(g.env, 0)) {
+	if (sigsetjmp(g.env, 0)) { /* no mask: a system call for each copy */
 		current = outer;
 		return -EIO;
 	}
