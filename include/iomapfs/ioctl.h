@@ -71,7 +71,7 @@ struct iomapfs_ioc_info {
 	uint32_t logical_block, physical_block, direct;
 	uint64_t discard_granularity;
 	uint32_t pid;           /* the daemon's */
-	uint32_t reserved;
+	uint32_t transport;     /* 0 loop, 1 uring */
 	char label[72], creator[40], device[256];
 };
 #define IOMAPFS_IOC_INFO _IOWR(IOMAPFS_IOC_TYPE, 3, struct iomapfs_ioc_info)

@@ -20,6 +20,7 @@ static void begin(struct fz *fz, struct fz_call *c, int (*fn)(struct fz_call *c)
 	c->unique = h->unique;
 	c->nodeid = h->nodeid;
 	c->fd = fz_rx.fd;
+	c->slot = fz_rx.slot;
 	c->ctx.uid = h->uid;
 	c->ctx.gid = h->gid;
 	c->ctx.pid = h->pid;
@@ -58,6 +59,12 @@ static int call_end(struct fz_call *c, bool failed)
 	return FZ_REPLIED;
 }
 
+static void reply_to(const struct fz_call *c)
+{
+	fz_rx.fd = c->fd;
+	fz_rx.slot = c->slot;
+}
+
 int fz_reply_iov(struct fz_call *c, struct iovec *iov, int nr)
 {
 	struct iovec v[4];
@@ -65,8 +72,8 @@ int fz_reply_iov(struct fz_call *c, struct iovec *iov, int nr)
 
 	assert(nr < (int)ARRAY_SIZE(v));
 	if (c->req) {
-		/* libfuse knows one descriptor; the hook sends the reply to this one. */
-		fz_rx.fd = c->fd;
+		/* libfuse knows one descriptor; the hook sends the reply to this place. */
+		reply_to(c);
 		if (nr)
 			fuse_reply_iov(c->req, iov, nr);
 		else
@@ -79,7 +86,7 @@ int fz_reply_iov(struct fz_call *c, struct iovec *iov, int nr)
 		out.len += (uint32_t)iov[i].iov_len;
 	}
 	/* Fails only when the requester is gone (ENOENT) or the mount is (ENODEV). */
-	if (writev(c->fd, v, nr + 1) < 0)
+	if (fz_send(c->fd, c->slot, v, nr + 1) < 0)
 		log_debug("reply to opcode %u: %s", c->opcode, strerror(errno));
 	return call_end(c, false);
 }
@@ -87,6 +94,7 @@ int fz_reply_iov(struct fz_call *c, struct iovec *iov, int nr)
 int fz_reply_err(struct fz_call *c, int error)
 {
 	struct fuse_out_header out = {.len = sizeof(out), .unique = c->unique};
+	const struct iovec iov = {&out, sizeof(out)};
 
 	assert(error <= 0);
 	if (error == 0)
@@ -95,11 +103,11 @@ int fz_reply_err(struct fz_call *c, int error)
 	if (error <= -512)
 		error = -EIO;
 	if (c->req) {
-		fz_rx.fd = c->fd;
+		reply_to(c);
 		fuse_reply_err(c->req, -error);
 	} else {
 		out.error = error;
-		if (write(c->fd, &out, sizeof(out)) < 0)
+		if (fz_send(c->fd, c->slot, &iov, 1) < 0)
 			log_debug("reply to opcode %u: %s", c->opcode, strerror(errno));
 	}
 	return call_end(c, true);
@@ -170,9 +178,10 @@ struct fz_call *fz_call_keep(struct fz_call *c)
 	if (c->on_heap)
 		return c;
 	assert(h && h->unique == c->unique);
-	msg = fz_buf_copy(h, h->len);
+	/* A slot is ours until the reply, so what came in one stays there. */
+	msg = c->slot ? NULL : fz_buf_copy(h, h->len);
 	k = malloc(sizeof(*k));
-	if (!msg || !k) {
+	if ((!msg && !c->slot) || !k) {
 		fz_buf_put(msg);
 		free(k);
 		return NULL;
@@ -180,6 +189,8 @@ struct fz_call *fz_call_keep(struct fz_call *c)
 	*k = *c;
 	k->on_heap = true;
 	k->msg = msg;
+	if (!msg)
+		return k;
 	k->name = moved(c->name, h, msg);
 	k->name2 = moved(c->name2, h, msg);
 	k->data = moved(c->data, h, msg);

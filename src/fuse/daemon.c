@@ -271,24 +271,25 @@ static int serve(struct fz *fz, const struct fz_mount_request *r, struct fz_deta
 		 int status_fd, struct fz_failure *f)
 {
 	struct signal_thread st = {.detacher = detacher, .target = r->target};
+	const char *why;
 	int ret;
 
-	ret = fz_loop_serve_init(fz);
-	if (ret == 0)
-		ret = fz_loop_start(fz, &fz->loop);
+	ret = fz_transport_start(fz, &why);
 	if (ret < 0)
-		return fz_fail(f, FZ_EX_SYSTEM, "%s: cannot serve the mount: %s", r->target,
+		return fz_fail(f, FZ_EX_SYSTEM, "%s: cannot serve the mount: %s: %s", r->target, why,
 			       strerror(-ret));
 	ret = pthread_create(&st.thread, NULL, signal_main, &st);
 	if (ret)
 		log_warn("no thread for signals: unmount with umount(8)");
 	if (status_fd >= 0)
 		leave_terminal();
+	if (fz->fallback)
+		log_warn("%s: transport=auto took loop: %s", r->target, fz->fallback);
 	if (confine(r, f) < 0)
 		fz_detacher_ask(detacher);
 	else if (status_fd >= 0)
 		tell_parent(status_fd);
-	fz_loop_join(fz->loop);
+	fz_transport_join(fz);
 	if (ret == 0) {
 		pthread_kill(st.thread, SIGUSR1);
 		pthread_join(st.thread, NULL);
@@ -319,18 +320,19 @@ static int mount_fs(struct fz *fz, struct fz_source *s, const struct fz_mount_re
 }
 
 /*
- * Where serving never began or ended in an error the mount is still there, and only the detacher
- * may take it down. Our end goes first: nobody is left to answer the DESTROY that it waits for.
+ * Where serving ended in an error the mount is still there, and only the detacher may take it down.
+ * Our end goes first: nobody is left to answer the DESTROY that it waits for.
  */
 static void session_end(struct fz *fz, struct fz_detacher *detacher)
 {
 	struct pollfd dev = {.fd = fz->dev_fd};
 	bool gone = poll(&dev, 1, 0) == 1 && (dev.revents & POLLERR);
 
-	if (gone)
-		fuse_session_unmount(fz->se); /* only frees */
+	/* What never served has given up no rights yet; of what is gone this only frees. */
+	if (gone || !fz->loop)
+		fuse_session_unmount(fz->se);
 	fuse_session_destroy(fz->se);
-	if (!gone)
+	if (!gone && fz->loop)
 		fz_detacher_ask(detacher);
 }
 
@@ -340,7 +342,13 @@ static int run_mount(const struct fz_mount_request *r, struct fz_detacher *detac
 {
 	struct fz fz = {.dev_fd = -1, .opts = &r->opts, .cache = r->opts.cache, .owner = geteuid()};
 	struct fz_source src;
+	const char *why;
 
+	if (fz_transport_prepare(&fz, &why) < 0) {
+		fz_fail(f, FZ_EX_SYSTEM, "%s: transport=uring: %s; transport=auto goes without",
+			r->target, why);
+		return f->code;
+	}
 	if (fz_target_clear_dead(r->target, f) < 0 ||
 	    fz_source_open(&src, r->source, &r->opts, f) < 0)
 		return f->code;
@@ -357,6 +365,7 @@ static int run_mount(const struct fz_mount_request *r, struct fz_detacher *detac
 	}
 	fz_source_close(&src);
 	fz_close_fs(&fz);
+	fz_transport_destroy(&fz);
 	parts_destroy(&fz);
 	if (fz.se)
 		session_end(&fz, detacher);

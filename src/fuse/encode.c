@@ -141,7 +141,7 @@ unsigned fz_decode_setattr(const struct fuse_setattr_in *in, struct fs_attr *a)
 	return set;
 }
 
-void fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out)
+bool fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out, bool uring)
 {
 	uint32_t offered2 = offered->flags & FUSE_INIT_EXT ? offered->flags2 : 0;
 
@@ -149,5 +149,6 @@ void fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out
 	/* Its older form would make the kernel leave suid alone on write. */
 	if (out->flags & FUSE_HANDLE_KILLPRIV_V2)
 		out->flags &= ~(uint32_t)FUSE_HANDLE_KILLPRIV;
-	out->flags2 |= offered2 & FZ_INIT2_DIRECT_IO_ALLOW_MMAP;
+	out->flags2 |= offered2 & (FZ_INIT2_DIRECT_IO_ALLOW_MMAP | (uring ? FZ_INIT2_OVER_IO_URING : 0));
+	return out->flags2 & FZ_INIT2_OVER_IO_URING;
 }

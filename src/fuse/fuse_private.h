@@ -2,7 +2,7 @@
 /*
  * What the rooms of the daemon share.
  *
- * A request travels so: a serving thread (transport_loop.c) reads it, the seam (seam.c)
+ * A request travels so: a serving thread (transport_*.c) receives it, the seam (seam.c)
  * answers what libfuse does not know and hands the rest to libfuse's decoder, whose
  * callback (ops_*.c) fills a struct fz_call and runs it. A call first runs on the serving
  * thread with FS_NOWAIT; on -EAGAIN it is moved to the heap with its payload and runs again
@@ -32,6 +32,8 @@ struct fz_call;
 struct fz_nodes;
 struct fz_notifier;
 struct fz_loop;
+struct fz_uring;
+struct fz_slot;
 
 /* ---- Statistics (stats.c) -------------------------------------------------------- */
 
@@ -68,7 +70,10 @@ struct fz {
 	struct work_pool *workers;      /* whatever must wait */
 	struct work_pool *reserved;     /* cache writes, FORGET, RELEASE, SETATTR: never behind the above */
 	struct fz_notifier *notifier;
-	struct fz_loop *loop;
+	struct fz_loop *loop;           /* all requests, or with uring those that come beside it */
+	struct fz_uring *uring;         /* NULL: not offered, or not asked for */
+	bool uring_agreed;              /* the kernel heard in INIT that requests go through it */
+	const char *fallback;           /* why auto did not take it, or NULL */
 	_Atomic unsigned inflight;      /* requests read and not yet finished */
 	_Atomic bool unmounted;         /* fs_unmount ran (DESTROY): nothing may touch fs */
 	int unmount_error;
@@ -85,6 +90,7 @@ void fz_close_fs(struct fz *fz);
 struct fz_rx {
 	const struct fuse_in_header *hdr; /* start of the message, hdr->len bytes */
 	int fd;                           /* replies must use the descriptor it was read from */
+	struct fz_slot *slot;             /* or the slot of the ring that it came in; NULL: by fd */
 };
 extern __thread struct fz_rx fz_rx;
 
@@ -102,12 +108,13 @@ struct fz_call {
 	uint64_t unique, nodeid, start_ns;
 	uint32_t opcode;
 	int fd;
+	struct fz_slot *slot;
 	bool on_heap;
 	bool flushed;            /* the kernel wrote its pages of this file back already */
 	bool flushed2;           /* and those of nodeid2 */
 	bool no_park;            /* -EAGAIN is the answer */
 	bool urgent;             /* parks on the reserved workers */
-	void *msg;               /* heap copy of the message, when on_heap */
+	void *msg;               /* heap copy of the message, when on_heap; NULL: it stays in its slot */
 
 	/* Arguments; pointers lead into the message. */
 	const char *name, *name2;
@@ -128,7 +135,7 @@ struct fz_call {
 	struct kiocb iocb;
 	struct iovec iov;
 	struct iov_iter iter;
-	void *buf;               /* memory of an asynchronous read, of fz_pages_get */
+	void *buf;               /* memory of an asynchronous read, of fz_pages_get; NULL: the slot's */
 };
 
 /* Fill in what every request has. */
@@ -174,8 +181,11 @@ size_t fz_encode_dirent(void *buf, size_t room, const struct fuse_entry_out *plu
 			size_t len, uint64_t ino, unsigned type, uint64_t cookie);
 /* FATTR_* to FS_SET_*; the values go to *a. */
 unsigned fz_decode_setattr(const struct fuse_setattr_in *in, struct fs_attr *a);
-/* Patch an INIT reply: what libfuse 3.14 cannot ask for. `offered` is the kernel's INIT. */
-void fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out);
+/*
+ * Patch an INIT reply: what libfuse 3.14 cannot ask for. `offered` is the kernel's INIT. uring: ask for
+ * requests through io_uring; true: it was offered, so they will come that way.
+ */
+bool fz_patch_init(const struct fuse_init_in *offered, struct fuse_init_out *out, bool uring);
 
 /* ---- Shapes (proto.c): pure ---------------------------------------------------------------- */
 
@@ -330,8 +340,10 @@ int fz_reply_ioctl(struct fz_call *c, const void *buf, size_t size);
 
 /* ---- Seam (seam.c) ---------------------------------------------------------------------------- */
 
-/* Dispatch one message just read from fd. */
-void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len);
+/* Dispatch one message just read from fd, or received in slot (else NULL). */
+void fz_seam_dispatch(struct fz *fz, int fd, struct fz_slot *slot, void *msg, size_t len);
+/* Send a whole reply, its header first, to where the request came from. Bytes, or -1 and errno. */
+ssize_t fz_send(int fd, struct fz_slot *slot, const struct iovec *iov, int nr);
 /* fuse_session_custom_io hooks. */
 extern const struct fuse_custom_io fz_seam_io;
 
@@ -360,13 +372,54 @@ void fz_buf_drop_spares(void);
 /* 1 MiB, page-aligned, this thread's own; valid until the thread's next use. */
 void *fz_scratch(void);
 
-/* ---- Transport (transport_loop.c) ---------------------------------------------------------------- */
+/* ---- Transport (transport.c) ------------------------------------------------------------- */
+
+/*
+ * What mount option transport= asks for, in the order of a mount's life. The *why is a constant.
+ *
+ * Before the mount: -EOPNOTSUPP when only uring would do and is not to be had, other errors likewise.
+ */
+int fz_transport_prepare(struct fz *fz, const char **why);
+/* Serve INIT in the caller, then start serving. On errors nothing serves. */
+int fz_transport_start(struct fz *fz, const char **why);
+/* Wait until the mount is gone and nobody serves any more; replies may still be made. */
+void fz_transport_join(struct fz *fz);
+/* When no call is under way. */
+void fz_transport_destroy(struct fz *fz);
+
+/* ---- Read loops (transport_loop.c) --------------------------------------------------------- */
 
 /* Serve INIT on the session's descriptor in the caller; 0 once the kernel has its answer. */
 int fz_loop_serve_init(struct fz *fz);
-/* Start the serving threads; they end when the mount is gone. */
-int fz_loop_start(struct fz *fz, struct fz_loop **out);
-/* Wait for them all. `exited` is called on the last one's way out. */
+/*
+ * Start the serving threads; they end when the mount is gone. beside_uring: one thread, for the little
+ * that does not come by the rings.
+ */
+int fz_loop_start(struct fz *fz, bool beside_uring, struct fz_loop **out);
+/* Wait for them all. */
 void fz_loop_join(struct fz_loop *l);
+
+/* ---- FUSE over io_uring (transport_uring.c) ------------------------------------------------ */
+
+/* May this kernel be asked for it? -EOPNOTSUPP: it has none, -EPERM: it is switched off. */
+int fz_uring_probe(void);
+/* Rings, memory and threads, which wait for fz_uring_start. Before INIT is answered. */
+int fz_uring_create(struct fz *fz, struct fz_uring **out);
+/*
+ * The kernel agreed in INIT: give it the slots. On errors it has gone back to the descriptor for all
+ * requests, and the threads have ended.
+ */
+int fz_uring_start(struct fz_uring *u);
+/* End the threads. Replies made from now on go nowhere. */
+void fz_uring_stop(struct fz_uring *u);
+/* After fz_uring_stop, when no slot is in use any more. */
+void fz_uring_destroy(struct fz_uring *u);
+/* Answer the request in the slot, once, from any thread. iov[0] is the fuse_out_header. */
+void fz_uring_reply(struct fz_slot *slot, const struct iovec *iov, int nr);
+/*
+ * FZ_MAX_WRITE bytes, page-aligned, until the reply: what is answered from here is not copied. NULL: the
+ * request itself lies there, or came another way.
+ */
+void *fz_uring_room(struct fz_slot *slot);
 
 #endif

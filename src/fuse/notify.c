@@ -58,7 +58,9 @@ static void notify_work(struct work *w)
 	struct job *j = container_of(w, struct job, work);
 	int ret;
 
+	/* The kernel takes notifications by the descriptor only. */
 	fz_rx.fd = j->fz->dev_fd;
+	fz_rx.slot = NULL;
 	ret = fuse_lowlevel_notify_inval_inode(j->fz->se, j->nodeid, j->off, j->len);
 	/* ENOENT: the kernel holds nothing of it, which is what was wanted. */
 	if (ret < 0 && ret != -ENOENT && ret != -ENODEV && ret != -EBADF)

@@ -75,6 +75,11 @@ static void io_prepare(struct fz_call *c, void *mem, size_t len, uint64_t pos, u
 
 /* ---- Read ------------------------------------------------------------------------------ */
 
+static void *direct_memory(const struct fz_call *c)
+{
+	return c->buf ? c->buf : fz_uring_room(c->slot);
+}
+
 static void read_complete(struct kiocb *iocb, int64_t ret)
 {
 	struct fz_call *c = container_of(iocb, struct fz_call, iocb);
@@ -82,32 +87,35 @@ static void read_complete(struct kiocb *iocb, int64_t ret)
 	if (ret < 0)
 		fz_reply_err(c, (int)ret);
 	else
-		fz_reply_buf(c, c->buf, (size_t)ret);
+		fz_reply_buf(c, direct_memory(c), (size_t)ret);
 }
 
 static int do_read_direct(struct fz_call *c)
 {
 	int64_t n;
 
-	if (!c->buf)
+	if (!direct_memory(c)) {
 		c->buf = fz_pages_get(c->size);
-	if (!c->buf)
-		return -ENOMEM;
-	io_prepare(c, c->buf, c->size, c->off, IOCB_DIRECT | handle_flags(c, IOCB_DIRECT));
+		if (!c->buf)
+			return -ENOMEM;
+	}
+	io_prepare(c, direct_memory(c), c->size, c->off, IOCB_DIRECT | handle_flags(c, IOCB_DIRECT));
 	c->iocb.ki_complete = read_complete;
 	n = fs_read_iter(&c->ctx, &c->iocb, &c->iter);
 	if (n == -EIOCBQUEUED)
 		return FZ_ASYNC;
-	return n < 0 ? (int)n : fz_reply_buf(c, c->buf, (size_t)n);
+	return n < 0 ? (int)n : fz_reply_buf(c, direct_memory(c), (size_t)n);
 }
 
 static int do_read(struct fz_call *c)
 {
-	void *mem = fz_scratch();
+	void *mem = fz_uring_room(c->slot);
 	int64_t n;
 
 	if (c->open_flags & O_DIRECT)
 		return do_read_direct(c);
+	if (!mem)
+		mem = fz_scratch();
 	io_prepare(c, mem, c->size, c->off, handle_flags(c, 0));
 	n = fs_read_iter(&c->ctx, &c->iocb, &c->iter);
 	if (n < 0)

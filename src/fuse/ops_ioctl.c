@@ -310,6 +310,7 @@ static int ioc_info(struct fz_call *c, struct fs_inode *ip)
 		.direct = bd->info.direct,
 		.discard_granularity = bd->info.discard_granularity,
 		.pid = (uint32_t)getpid(),
+		.transport = c->fz->uring ? 1 : 0,
 	};
 
 	memcpy(o.uuid, sb->uuid, sizeof(o.uuid));

@@ -13,6 +13,7 @@
 /* The page caches of a mount that is asked for less than this could not hold one transaction. */
 #define MIN_MEMORY_BYTES (8ull << 20)
 #define MAX_COMMIT_SECONDS 300u
+#define MAX_QUEUE_DEPTH 256u
 
 struct parse {
 	struct fz_options *o;
@@ -234,12 +235,28 @@ static int opt_errors(struct parse *p)
 
 static int opt_transport(struct parse *p)
 {
-	if (!strcmp(p->value, "loop") || !strcmp(p->value, "auto"))
-		return 0;
-	if (!strcmp(p->value, "uring"))
-		return fail(p, "FUSE over io_uring is not supported by this version; "
-			       "use transport=loop or transport=auto");
-	return fail(p, "expected auto or loop");
+	if (!strcmp(p->value, "auto"))
+		p->o->transport = FZ_TRANSPORT_AUTO;
+	else if (!strcmp(p->value, "loop"))
+		p->o->transport = FZ_TRANSPORT_LOOP;
+	else if (!strcmp(p->value, "uring"))
+		p->o->transport = FZ_TRANSPORT_URING;
+	else
+		return fail(p, "expected auto, uring or loop");
+	return 0;
+}
+
+static int opt_queue_depth(struct parse *p)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(p->value, &end, 10);
+	if (errno || !isdigit((unsigned char)p->value[0]) || *end || n == 0 || n > MAX_QUEUE_DEPTH)
+		return fail(p, "expected requests from 1 to 256");
+	p->o->queue_depth = (unsigned)n;
+	return 0;
 }
 
 static int opt_sandbox(struct parse *p)
@@ -324,6 +341,7 @@ static const struct opt_row {
 	{"discard", ARG_NONE, opt_discard},
 	{"nodiscard", ARG_NONE, opt_discard},
 	{"transport", ARG_NEEDED, opt_transport},
+	{"queue_depth", ARG_NEEDED, opt_queue_depth},
 	{"sandbox", ARG_ANY, opt_sandbox},
 	{"nosandbox", ARG_NONE, opt_sandbox},
 };

@@ -12,6 +12,8 @@
 enum fz_kernel_cache { FZ_CACHE_THROUGH, FZ_CACHE_WRITEBACK, FZ_CACHE_NONE };
 /* DEFAULT: as far as this machine allows; ON: or no mount; LOG: refused calls fail instead of killing. */
 enum fz_sandbox { FZ_SANDBOX_DEFAULT, FZ_SANDBOX_ON, FZ_SANDBOX_LOG, FZ_SANDBOX_OFF };
+/* AUTO: uring where this machine has it. */
+enum fz_transport { FZ_TRANSPORT_AUTO, FZ_TRANSPORT_LOOP, FZ_TRANSPORT_URING };
 enum fz_tristate { FZ_DEFAULT, FZ_OFF, FZ_ON };
 
 struct fz_options {
@@ -20,6 +22,8 @@ struct fz_options {
 	enum fz_tristate suid, dev;    /* FZ_DEFAULT: on for root, off for others */
 	enum fz_tristate exec;         /* FZ_DEFAULT: on */
 	enum fz_sandbox sandbox;
+	enum fz_transport transport;
+	unsigned queue_depth;          /* slots of each uring queue; 0: by memory= */
 	bool sync, dirsync;
 	bool allow_other;              /* implied for root */
 	bool remount;

@@ -19,6 +19,7 @@
 
 /* INIT flags of the second word (bit 32 and up), as bits of flags2. */
 #define FZ_INIT2_DIRECT_IO_ALLOW_MMAP (1u << 4)
+#define FZ_INIT2_OVER_IO_URING        (1u << 9)
 
 struct fz_statx_in {
 	uint32_t getattr_flags;
@@ -71,5 +72,37 @@ static_assert(sizeof(struct fz_statx_out) == 288, "struct fuse_statx_out of the 
 struct fz_copy_file_range_out {
 	uint64_t bytes_copied;
 };
+
+/* ---- FUSE over io_uring: commands on the ring, each about one slot ------------------------- */
+
+#define FZ_URING_REGISTER         1 /* here is a slot: fill it */
+#define FZ_URING_COMMIT_AND_FETCH 2 /* the answer is in it: take it, and fill the slot again */
+
+#define FZ_URING_HEADER_BYTES 128u
+
+/*
+ * A slot's first part; the second is the payload. A request: its fuse_in_header in in_out, the argument
+ * block in op, whatever follows it on the descriptor in the payload. A reply: its fuse_out_header in
+ * in_out, all else in the payload.
+ */
+struct fz_uring_header {
+	char in_out[FZ_URING_HEADER_BYTES];
+	char op[FZ_URING_HEADER_BYTES];
+	uint64_t flags;
+	uint64_t commit_id;  /* of the request; goes back with the commit */
+	uint32_t payload_bytes;
+	uint32_t padding;
+	uint64_t reserved;
+};
+static_assert(sizeof(struct fz_uring_header) == 288, "struct fuse_uring_req_header of the kernel");
+
+/* In the second half of a 128-byte submission. */
+struct fz_uring_cmd {
+	uint64_t flags;
+	uint64_t commit_id;
+	uint16_t qid;
+	uint8_t padding[6];
+};
+static_assert(sizeof(struct fz_uring_cmd) == 24, "struct fuse_uring_cmd_req of the kernel");
 
 #endif

@@ -98,15 +98,16 @@ static void seam_setxattr(struct fz *fz)
 }
 
 /* Said to whoever waits for an answer. */
-static void refuse(const struct fuse_in_header *h, int fd, int error)
+static void refuse(const struct fuse_in_header *h, int error)
 {
 	const struct fuse_out_header out = {
 		.len = sizeof(out),
 		.error = error,
 		.unique = h->unique,
 	};
+	const struct iovec iov = {(void *)(uintptr_t)&out, sizeof(out)};
 
-	if (fz_proto_has_reply(h->opcode) && write(fd, &out, sizeof(out)) < 0)
+	if (fz_proto_has_reply(h->opcode) && fz_send(fz_rx.fd, fz_rx.slot, &iov, 1) < 0)
 		log_debug("reply to opcode %u: %s", h->opcode, strerror(errno));
 }
 
@@ -132,7 +133,7 @@ static bool served_when_down(uint32_t opcode)
 	}
 }
 
-void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
+void fz_seam_dispatch(struct fz *fz, int fd, struct fz_slot *slot, void *msg, size_t len)
 {
 	struct fuse_buf buf = {.size = len, .mem = msg};
 	const struct fuse_in_header *h = msg;
@@ -143,14 +144,15 @@ void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
 	}
 	fz_rx.hdr = h;
 	fz_rx.fd = fd;
+	fz_rx.slot = slot;
 	if (!fz_proto_ok(h)) {
 		log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
-		refuse(h, fd, -EINVAL);
+		refuse(h, -EINVAL);
 		fz_rx.hdr = NULL;
 		return;
 	}
 	if (fs_is_forced_down(fz->fs) && !served_when_down(h->opcode)) {
-		refuse(h, fd, -EIO);
+		refuse(h, -EIO);
 		fz_rx.hdr = NULL;
 		return;
 	}
@@ -187,19 +189,28 @@ void fz_seam_dispatch(struct fz *fz, int fd, void *msg, size_t len)
 
 /* ---- libfuse's way out ------------------------------------------------------------ */
 
+ssize_t fz_send(int fd, struct fz_slot *slot, const struct iovec *iov, int nr)
+{
+	if (!slot)
+		return writev(fd, iov, nr);
+	fz_uring_reply(slot, iov, nr);
+	return ((const struct fuse_out_header *)iov[0].iov_base)->len;
+}
+
 static ssize_t seam_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
 	const struct fuse_in_header *h = fz_rx.hdr;
 	struct fuse_init_out init;
+	struct fz *fz = userdata;
 
 	if (h && h->opcode == FUSE_INIT && out->unique == h->unique && out->error == 0 &&
 	    count == 2 && iov[1].iov_len == sizeof(init)) {
 		memcpy(&init, iov[1].iov_base, sizeof(init));
-		fz_patch_init((const struct fuse_init_in *)(h + 1), &init);
+		fz->uring_agreed = fz_patch_init((const struct fuse_init_in *)(h + 1), &init, fz->uring);
 		iov[1].iov_base = &init;
 	}
-	return writev(fz_rx.fd >= 0 ? fz_rx.fd : fd, iov, count);
+	return fz_send(fz_rx.fd >= 0 ? fz_rx.fd : fd, fz_rx.slot, iov, count);
 }
 
 /* Demanded by libfuse; the transport reads for itself. */

@@ -43,7 +43,7 @@ static int serve_one(struct fz *fz, int fd, void *msg)
 	}
 	if (n == 0)
 		return -ENODEV;
-	fz_seam_dispatch(fz, fd, msg, (size_t)n);
+	fz_seam_dispatch(fz, fd, NULL, msg, (size_t)n);
 	return 0;
 }
 
@@ -109,7 +109,7 @@ int fz_loop_serve_init(struct fz *fz)
 		if (n < (ssize_t)sizeof(struct fuse_in_header))
 			continue;
 		got_init = ((const struct fuse_in_header *)msg)->opcode == FUSE_INIT;
-		fz_seam_dispatch(fz, fz->dev_fd, msg, (size_t)n);
+		fz_seam_dispatch(fz, fz->dev_fd, NULL, msg, (size_t)n);
 	}
 	fz_buf_put(msg);
 	if (ret == 0 && fuse_session_exited(fz->se))
@@ -117,12 +117,12 @@ int fz_loop_serve_init(struct fz *fz)
 	return ret;
 }
 
-int fz_loop_start(struct fz *fz, struct fz_loop **out)
+int fz_loop_start(struct fz *fz, bool beside_uring, struct fz_loop **out)
 {
 	struct fz_loop *l = calloc(1, sizeof(*l));
 	/* Each has a buffer for the largest request, and scratch for the largest answer. */
 	const unsigned share = fz_transport_share(fs_options(fz->fs)->memory_bytes);
-	const unsigned max = MIN(MAX_THREADS, MAX(2, share / 2));
+	const unsigned max = beside_uring ? 1 : MIN(MAX_THREADS, MAX(2, share / 2));
 	cpu_set_t set;
 	int ret = 0;
 
@@ -137,7 +137,7 @@ int fz_loop_start(struct fz *fz, struct fz_loop **out)
 
 		if (!CPU_ISSET(cpu, &set))
 			continue;
-		*s = (struct server){.fz = fz, .fd = fz->dev_fd, .cpu = cpu};
+		*s = (struct server){.fz = fz, .fd = fz->dev_fd, .cpu = beside_uring ? -1 : cpu};
 		if (l->nr > 0) {
 			int fd = clone_fd(fz->dev_fd);
 

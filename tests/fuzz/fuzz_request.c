@@ -176,7 +176,7 @@ static void send_request(struct kernel *k, uint32_t opcode, uint64_t nodeid, uin
 		.pid = 1,
 	};
 	sent = *h;
-	fz_seam_dispatch(&k->fz, k->fd, k->msg, h->len);
+	fz_seam_dispatch(&k->fz, k->fd, NULL, k->msg, h->len);
 	while (atomic_load(&k->fz.inflight))
 		nanosleep(&tick, NULL);
 	assert(read_replies(k, &sent) == (fz_proto_has_reply(opcode) ? 1u : 0u));

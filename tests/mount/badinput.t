@@ -30,7 +30,7 @@ ok $? "a damaged first superblock: a copy serves"
 mkfs_it 64M
 fails 1 "nosuchoption" "an unknown option" mount.iomapfs -o nosuchoption "$img" "$mnt"
 fails 1 "strictatime" "strictatime" mount.iomapfs -o strictatime "$img" "$mnt"
-fails 1 "uring" "a transport of the future" mount.iomapfs -o transport=uring "$img" "$mnt"
+fails 1 "expected auto, uring or loop" "an unknown transport" mount.iomapfs -o transport=pigeon "$img" "$mnt"
 fails 1 "kernel_cache" "a bad cache mode" mount.iomapfs -o kernel_cache=sometimes "$img" "$mnt"
 fails 1 "usage" "no arguments" mount.iomapfs
 fails 32 "No such file" "a missing image" mount.iomapfs "$tmp/none" "$mnt"

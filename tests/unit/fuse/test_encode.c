@@ -142,17 +142,24 @@ START_TEST(test_init)
 				  .flags2 = 0x7fd};
 	struct fuse_init_out out = {.flags = FUSE_ASYNC_READ | FUSE_HANDLE_KILLPRIV};
 
-	fz_patch_init(&in, &out);
+	ck_assert(!fz_patch_init(&in, &out, false));
 	ck_assert(out.flags & FUSE_HANDLE_KILLPRIV_V2);
 	ck_assert(out.flags & FUSE_SETXATTR_EXT);
 	ck_assert(out.flags & FUSE_INIT_EXT);
 	ck_assert(out.flags & FUSE_ASYNC_READ);
 	ck_assert(!(out.flags & FUSE_HANDLE_KILLPRIV));
 	ck_assert_uint_eq(out.flags2, FZ_INIT2_DIRECT_IO_ALLOW_MMAP);
+	ck_assert(fz_patch_init(&in, &out, true));
+	ck_assert_uint_eq(out.flags2, FZ_INIT2_DIRECT_IO_ALLOW_MMAP | FZ_INIT2_OVER_IO_URING);
+	/* The kernel's parameter is off. */
+	in.flags2 &= ~FZ_INIT2_OVER_IO_URING;
+	out.flags2 = 0;
+	ck_assert(!fz_patch_init(&in, &out, true));
+	ck_assert_uint_eq(out.flags2, FZ_INIT2_DIRECT_IO_ALLOW_MMAP);
 	/* An older kernel gets nothing it did not offer, and flags2 is none of its words. */
 	in = (struct fuse_init_in){.flags = FUSE_ASYNC_READ, .flags2 = 0xffffffff};
 	out = (struct fuse_init_out){.flags = FUSE_ASYNC_READ};
-	fz_patch_init(&in, &out);
+	ck_assert(!fz_patch_init(&in, &out, true));
 	ck_assert_uint_eq(out.flags, FUSE_ASYNC_READ);
 	ck_assert_uint_eq(out.flags2, 0);
 }
