@@ -72,6 +72,8 @@ struct iomapfs_ioc_info {
 	uint64_t discard_granularity;
 	uint32_t pid;           /* the daemon's */
 	uint32_t transport;     /* 0 loop, 1 uring */
+	uint32_t dax;           /* files on the device's own memory */
+	uint32_t reserved;
 	char label[72], creator[40], device[256];
 };
 #define IOMAPFS_IOC_INFO _IOWR(IOMAPFS_IOC_TYPE, 3, struct iomapfs_ioc_info)

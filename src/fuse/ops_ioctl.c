@@ -311,6 +311,7 @@ static int ioc_info(struct fz_call *c, struct fs_inode *ip)
 		.discard_granularity = bd->info.discard_granularity,
 		.pid = (uint32_t)getpid(),
 		.transport = c->fz->uring ? 1 : 0,
+		.dax = opts->dax,
 	};
 
 	memcpy(o.uuid, sb->uuid, sizeof(o.uuid));

@@ -214,7 +214,7 @@ static json_t *json_info(const struct iomapfs_ioc_info *i)
 
 	uuid_unparse_lower(i->uuid, uuid);
 	return json_pack("{s:s,s:s,s:s,s:s,s:i,s:i,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:o,s:o,s:o,s:b,s:b,s:i,"
-			 "s:I,s:s,s:b,s:s,s:i,s:i,s:b,s:i,s:s}",
+			 "s:I,s:s,s:b,s:b,s:s,s:i,s:i,s:b,s:i,s:s}",
 			 "device", i->device, "label", i->label, "uuid", uuid, "creator", i->creator,
 			 "version", (int)i->version, "block_size", (int)i->block_size, "blocks",
 			 (json_int_t)i->nr_blocks, "group_blocks", (json_int_t)i->ag_blocks,
@@ -227,6 +227,7 @@ static json_t *json_info(const struct iomapfs_ioc_info *i)
 			 "readonly", i->readonly != 0, "shut_down", i->shut_down != 0, "commit_interval_ms",
 			 (int)i->commit_interval_ms, "memory_bytes", (json_int_t)i->memory_bytes,
 			 "atime", i->atime ? "noatime" : "relatime", "discard", i->discard != 0,
+			 "dax", i->dax != 0,
 			 "kernel_cache", cache_names[i->kernel_cache % 3], "logical_block",
 			 (int)i->logical_block, "physical_block", (int)i->physical_block, "direct",
 			 i->direct != 0, "pid", (int)i->pid, "transport", i->transport ? "uring" : "loop");

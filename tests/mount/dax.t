@@ -37,6 +37,8 @@ fails 1 "dax.*takes no value" "dax=always" mount.iomapfs -o dax=always "$img" "$
 # ---- Files of a mount without it, and new ones --------------------------------------------------------
 mount_it dax
 ok $? "mounted with dax"
+iomapctl info "$mnt" | grep -q '^dax  *true$'
+ok $? "which iomapctl info shows"
 same "$(cat "$mnt/small")" "nine bytes" "a file inside its inode"
 same "$(sha256sum <"$mnt/plain")" "$sum" "a file in blocks"
 printf ' more' >>"$mnt/small"
