@@ -70,16 +70,16 @@ static void do_copy(void *arg)
 		data_zero(c->dst, c->n);
 }
 
-int dax_copy_mem(void *dst, const void *src, size_t n, const void *dev_mem)
+int dax_copy_mem(void *dst, const void *src, size_t n)
 {
 	struct dax_copy c = { dst, src, n };
 
-	return dax_guarded(dev_mem, n, do_copy, &c);
+	return dax_guarded(dst, src, n, do_copy, &c);
 }
 
 static int dax_memzero(void *dst, size_t n)
 {
-	return dax_copy_mem(dst, NULL, n, dst);
+	return dax_copy_mem(dst, NULL, n);
 }
 
 int dax_zero_page_range(struct iomap_dax_dev *dev, uint64_t addr, uint64_t len)
@@ -120,7 +120,7 @@ static int64_t copy_user(struct iov_iter *iter, void *mem, size_t n, bool write)
 {
 	const struct iov_iter was = *iter;
 	struct dax_user_copy c = { iter, mem, n, 0, write };
-	int err = dax_guarded(mem, n, do_user_copy, &c);
+	int err = dax_guarded(mem, NULL, n, do_user_copy, &c);
 
 	if (!err)
 		return (int64_t)c.done;
@@ -148,7 +148,7 @@ static int copy_src(const struct iomap_iter *iter, uint64_t from, uint64_t to)
 		return err ? err : dax_memzero(dst, n);
 	err = dax_direct_access(src->dax_dev, iomap_sector_addr(src, from), n, &old);
 	if (!err)
-		err = dax_copy_mem(dst, old, n, old);
+		err = dax_copy_mem(dst, old, n);
 	return err;
 }
 
@@ -425,7 +425,7 @@ static int compare_mapped(const struct iomap_iter *a, const struct iomap_iter *b
 	if (!err) {
 		c.a = ma;
 		c.b = mb;
-		err = dax_guarded(dev->base, dev->size, do_compare, &c);
+		err = dax_guarded(ma, mb, n, do_compare, &c);
 		*same = c.same;
 	}
 	dax_read_unlock(dev);

@@ -287,7 +287,7 @@ static int fault_cow_page(struct dax_fault *df, const struct iomap_iter *iter)
 		return -EIO;
 	err = dax_direct_access(m->dax_dev, iomap_sector_addr(m, iter->pos), FOLIO_PAGE_SIZE, &mem);
 	if (!err)
-		err = dax_copy_mem(df->vmf->cow_page, mem, FOLIO_PAGE_SIZE, mem);
+		err = dax_copy_mem(df->vmf->cow_page, mem, FOLIO_PAGE_SIZE);
 	dax_read_unlock(m->dax_dev);
 	if (!err)
 		df->ret = VM_FAULT_DONE_COW;

@@ -328,6 +328,13 @@ START_TEST(lost_memory)
 	ck_assert_int_eq(td_zero(t, 2 * PAGE, PAGE), -EIO);
 	ck_assert_int_eq(dax_zero_page_range(&t->dev, cut, PAGE), -EIO);
 	ck_assert_int_eq(td_read(t, 0, buf, PAGE), (int64_t)PAGE);
+	/* Copy on write from memory that is there to memory that is not: a tmpfs that is full. */
+	td_share(t, 0, 1);
+	t->blocks[0].cow_page = t->next_page++;
+	ck_assert_int_eq(td_write(t, 5, buf, 10), -EIO);
+	ck_assert(t->blocks[0].shared);
+	t->blocks[0].cow_page = t->next_page++;
+	ck_assert_int_eq(td_unshare(t, 0, PAGE), -EIO);
 	ck_assert_int_eq(ftruncate(t->fd, TD_DEV_PAGES * PAGE), 0);
 	ck_assert_int_eq(td_read(t, 2 * PAGE, buf, PAGE), (int64_t)PAGE);
 }
@@ -344,6 +351,22 @@ START_TEST(others_signals)
 	ck_assert_ptr_ne(mine, MAP_FAILED);
 	buf[0] = *(volatile char *)mine;
 	ck_abort_msg("no signal");
+}
+END_TEST
+
+/* Sent by a process: to who did not ask for it the end, and nothing to who ignores it. */
+START_TEST(sent_signals)
+{
+	ck_assert(signal(SIGBUS, _i ? SIG_IGN : SIG_DFL) != SIG_ERR);
+	ck_assert_int_eq(dax_catch_sigbus(), 0);
+	raise(SIGBUS);
+	ck_assert_int_eq(_i, 1);
+	/* And the guard is still there. */
+	td_set(t, 0, 1, IOMAP_MAPPED, 0x11);
+	i_size_write(&t->inode, PAGE);
+	ck_assert_int_eq(ftruncate(t->fd, 0), 0);
+	ck_assert_int_eq(td_read(t, 0, buf, PAGE), -EIO);
+	raise(SIGKILL);
 }
 END_TEST
 
@@ -393,6 +416,8 @@ int main(void)
 	tcase_add_test(c, beyond_the_device);
 	tcase_add_test(c, lost_memory);
 	tcase_add_exit_test(c, others_signals, 42);
+	tcase_add_loop_test_raise_signal(c, sent_signals, SIGBUS, 0, 1);
+	tcase_add_loop_test_raise_signal(c, sent_signals, SIGKILL, 1, 2);
 	tcase_add_test(c, compare);
 	suite_add_tcase(s, c);
 	return unit_run(s);
