@@ -237,28 +237,34 @@ static bool is_huge(const struct dax_fault *df)
 	return df->nr > 1;
 }
 
-/* The note of what is shown, replacing one that says otherwise. NULL: no memory. */
-static struct dax_entry *entry_set(struct dax_fault *df, struct iomap_dax_dev *dev, uint64_t addr)
+/* The note of what is shown, replacing one that says otherwise. */
+static int entry_set(struct dax_fault *df, struct iomap_dax_dev *dev, uint64_t addr, struct dax_entry **res)
 {
 	struct dax_entry *e = entry_at(df->dm, df->pgoff);
 	const bool zero = addr == IOMAP_NULL_ADDR;
+	int err;
 
 	if (e && (e->addr == IOMAP_NULL_ADDR ? !zero :
 		  zero || e->dev != dev || e->addr + ((df->pgoff - e->pgoff) << FOLIO_PAGE_SHIFT) != addr)) {
+		/* A huge one: the pages that stay where they are have been stored to. */
+		err = e->dirty ? entry_flush(df->dm, e) : 0;
+		if (err)
+			return err;
 		entry_drop(df->dm, e);
 		e = NULL;
 	}
+	*res = e; /* maybe a huge one around it */
 	if (e)
-		return e; /* maybe a huge one around it */
-	e = calloc(1, sizeof(*e));
+		return 0;
+	*res = e = calloc(1, sizeof(*e));
 	if (!e)
-		return NULL;
+		return -ENOMEM;
 	e->pgoff = df->pgoff;
 	e->nr = df->nr;
 	e->addr = addr;
 	e->dev = dev;
 	RB_INSERT(dax_tree, &df->dm->entries, e);
-	return e;
+	return 0;
 }
 
 static int show(struct dax_fault *df, uint64_t addr, bool writable)
@@ -296,7 +302,10 @@ static int fault_cow_page(struct dax_fault *df, const struct iomap_iter *iter)
 
 static int fault_zero(struct dax_fault *df)
 {
-	return entry_set(df, NULL, IOMAP_NULL_ADDR) ? show(df, IOMAP_NULL_ADDR, false) : -ENOMEM;
+	struct dax_entry *e;
+	int err = entry_set(df, NULL, IOMAP_NULL_ADDR, &e);
+
+	return err ? err : show(df, IOMAP_NULL_ADDR, false);
 }
 
 /* The device's lock is held. */
@@ -320,9 +329,9 @@ static int fault_device(struct dax_fault *df, const struct iomap_iter *iter)
 		err = dax_copy_whole(iter, iter->pos, len);
 	if (err)
 		return err;
-	e = entry_set(df, m->dax_dev, addr);
-	if (!e)
-		return -ENOMEM;
+	err = entry_set(df, m->dax_dev, addr, &e);
+	if (err)
+		return err;
 	if (sync) {
 		*df->addrp = addr;
 		df->ret = VM_FAULT_NEEDDSYNC;

@@ -356,6 +356,29 @@ START_TEST(huge_page)
 }
 END_TEST
 
+/* One page of it moves: what was stored to the others is still to be made durable. */
+START_TEST(huge_page_is_taken_apart)
+{
+	huge(2 * HUGE_PAGES);
+	ck_assert(store(9 * PAGE, 0x12));
+	ck_assert_uint_eq(w.nr_huge, 1);
+	td_share(t, 5, 1);
+	ck_assert(store(100 * PAGE, 0x13));
+	ck_assert(!td_all_durable(t));
+	/* Copy on write fails where that cannot be. */
+	atomic_store(&t->fail_persist, -ENOLINK);
+	ck_assert(!store(5 * PAGE, 0x14));
+	atomic_store(&t->fail_persist, 0);
+	ck_assert_int_eq(in_file(5 * PAGE), 0x11);
+	ck_assert(store(5 * PAGE, 0x14));
+	ck_assert_int_eq(dax_writeback_mapping_range(&t->inode, &t->dev, 0, UINT64_MAX), 0);
+	ck_assert(td_all_durable(t));
+	ck_assert_int_eq(load(100 * PAGE), 0x13);
+	ck_assert_int_eq(load(5 * PAGE), 0x14);
+	close_window();
+}
+END_TEST
+
 START_TEST(huge_page_falls_back)
 {
 	/* The file ends inside. */
@@ -454,6 +477,7 @@ int main(void)
 	tcase_add_test(c, two_areas);
 	tcase_add_test(c, errors);
 	tcase_add_test(c, huge_page);
+	tcase_add_test(c, huge_page_is_taken_apart);
 	tcase_add_test(c, huge_page_falls_back);
 #ifdef IOMAPFS_DEBUG
 	tcase_add_test(c, race_zero_page);
