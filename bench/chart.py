@@ -7,7 +7,10 @@ import stats
 import subjects
 import table
 
-COLOURS = ("#1f5fa8", "#5aa0e0", "#555555", "#9a9a9a", "#c0392b", "#e08e45", "#6b8e23", "#b48ec4", "#d9c3e2", "#3aa99f")
+# Shades by file system; several columns of one get one each.
+COLOURS = {"iomapfs": ("#1f5fa8", "#4f97de", "#93c4f2", "#0b2d54"), "null": ("#8e6bb0", "#c3abd8"), "ext4": ("#333333",),
+           "xfs": ("#9a9a9a",), "fuse2fs": ("#c0392b",), "ntfs-3g": ("#e08e45",), "passthrough_ll": ("#6b8e23",)}
+OTHER = ("#3aa99f",)
 LABELS, WIDTH, BAR, GAP = 330, 1100, 6, 8
 CURVE_W, CURVE_H = 340, 200
 
@@ -40,8 +43,14 @@ class Drawing:
 
 def measured(data):
     """Subjects with a figure, in their order, each with its colour."""
-    there = [k for k in table.keys(data) if any(r["rounds"].get(k) for r in data["rows"])]
-    return {k: COLOURS[i % len(COLOURS)] for i, k in enumerate(there)}
+    found, seen = {}, {}
+    for k in table.keys(data):
+        if any(r["rounds"].get(k) for r in data["rows"]):
+            name = k.split(":")[0]
+            shades = COLOURS.get(name, OTHER)
+            found[k] = shades[seen.get(name, 0) % len(shades)]
+            seen[name] = seen.get(name, 0) + 1
+    return found
 
 
 def reference(data):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What block/ makes of a device by itself: random 4 KiB requests, DEPTH of them in flight, each new one submitted where the
- * last one ended. A file system on it that also travels through FUSE cannot be faster than both one after the other.
+ * What block/ makes of a device by itself: random 4 KiB requests, DEPTH of them in flight, each new one
+ * submitted where the last one ended.
  * The contents of the first MIB are lost.
  */
 #include <errno.h>
@@ -87,8 +87,14 @@ static void measure(struct run *r, unsigned depth, uint64_t ms)
 		if (posix_memalign(&s->iov.iov_base, 4096, REQUEST))
 			fail("memory", -ENOMEM);
 		memset(s->iov.iov_base, 'd', REQUEST);
-		s->io = (struct bd_io){.op = r->write ? BD_WRITE : BD_READ, .len = REQUEST, .iov = &s->iov, .nr_iov = 1,
-				       .end_io = end_io, .private = s};
+		s->io = (struct bd_io){
+			.op = r->write ? BD_WRITE : BD_READ,
+			.len = REQUEST,
+			.iov = &s->iov,
+			.nr_iov = 1,
+			.end_io = end_io,
+			.private = s,
+		};
 		again(r, s);
 	}
 	pthread_mutex_lock(&r->lock);
@@ -97,7 +103,8 @@ static void measure(struct run *r, unsigned depth, uint64_t ms)
 	pthread_mutex_unlock(&r->lock);
 	if (r->error)
 		fail(r->bd->name, r->error);
-	report(r->write ? "device write" : "device read", r->lat.count, now_ns() - begin, r->lat.count * REQUEST, &r->lat);
+	report(r->write ? "device write" : "device read", r->lat.count, now_ns() - begin,
+	       r->lat.count * REQUEST, &r->lat);
 }
 
 /* So that nothing reads holes, nor allocates while it is measured. */

@@ -83,9 +83,9 @@ class Session:
         self.found[label] = {"value": value, "unit": unit, "better": better, **more}
 
     def tool(self, label, name, *args, unit="1/s", **more):
-        """A program of bench/tools, or one like them by its path; its first line is the figure. unit: 1/s, MiB/s, us (an operation) or p99.
+        """A program of bench/tools, or one like them by its path; its first line is the figure.
 
-        What the subject cannot do is noted and has no figure.
+        unit: 1/s, MiB/s, us (an operation), or p99 for three percentiles. What the subject cannot do is noted and has no figure.
         """
         try:
             with measure.Span(self.daemon_pid()) as span:

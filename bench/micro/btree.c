@@ -54,8 +54,14 @@ static void *begin(void)
 	MUST(t);
 	micro_mount(&t->m, 256u << 20);
 	rng_seed(&t->rng, 42);
-	t->bt = (struct btree){.bc = t->m.fs->bc, .type = OD_TREE_EXTENT, .owner = t->m.root->ino, .root = &t->root,
-			       .ops = &inode_bt_ops, .private = t->m.root};
+	t->bt = (struct btree){
+		.bc = t->m.fs->bc,
+		.type = OD_TREE_EXTENT,
+		.owner = t->m.root->ino,
+		.root = &t->root,
+		.ops = &inode_bt_ops,
+		.private = t->m.root,
+	};
 	change(t, RECORDS, 1, true);
 	MUST(jnl_checkpoint(t->m.fs->jnl) == 0);
 	return t;
@@ -105,6 +111,7 @@ static void range(void *arg, unsigned ops)
 const struct micro_case micro_btree[] = {
 	{"btree-lookup", "bt_lookup_eq among 10^5 records, at random", 20000, begin, lookup, end},
 	{"btree-range-64", "bt_range of 64 records among 10^5", 4000, begin, range, end},
-	{"btree-change", "bt_insert or bt_delete among 10^5, eight to a handle", 8000, begin, insert_delete, end},
+	{"btree-change", "bt_insert or bt_delete among 10^5, eight to a handle", 8000, begin, insert_delete,
+	 end},
 	{0},
 };

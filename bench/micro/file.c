@@ -82,8 +82,11 @@ static void seek_hole(void *arg, unsigned ops)
 {
 	struct file *f = arg;
 
-	for (unsigned i = 0; i < ops; i++)
-		MUST(fs_lseek(&f->m.ctx, f->ip, (int64_t)(2 * rng_below(&f->rng, EXTENTS) * BLOCK), SEEK_HOLE) >= 0);
+	for (unsigned i = 0; i < ops; i++) {
+		const int64_t pos = (int64_t)(2 * rng_below(&f->rng, EXTENTS) * BLOCK);
+
+		MUST(fs_lseek(&f->m.ctx, f->ip, pos, SEEK_HOLE) >= 0);
+	}
 }
 
 static void read_direct(void *arg, unsigned ops)
@@ -138,9 +141,11 @@ static void append(void *arg, unsigned ops)
 }
 
 const struct micro_case micro_file[] = {
-	{"extent-find", "ext_find among 10^4 extents, at random, with the lock", 20000, begin_sparse, find_extent, end},
+	{"extent-find", "ext_find among 10^4 extents, at random, with the lock", 20000, begin_sparse,
+	 find_extent, end},
 	{"seek-hole", "fs_lseek of SEEK_HOLE there", 10000, begin_sparse, seek_hole, end},
-	{"read-direct-4k", "a direct read of 4 KiB from a device in memory", 4000, begin_cached, read_direct, end},
+	{"read-direct-4k", "a direct read of 4 KiB from a device in memory", 4000, begin_cached, read_direct,
+	 end},
 	{"read-cached-4k", "a read of 4 KiB from the cache", 20000, begin_cached, read_cached, end},
 	{"read-cached-1m", "a read of 1 MiB from the cache", 100, begin_cached, read_large, end},
 	{"write-cached-4k", "a write of 4 KiB into the cache", 4000, begin_cached, write_cached, end},

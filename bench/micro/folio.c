@@ -51,9 +51,10 @@ static void end(void *arg)
 
 static struct folio *get(struct cache *s, unsigned fgp)
 {
+	const uint64_t pos = rng_below(&s->rng, PAGES) * FOLIO_PAGE_SIZE;
 	struct folio *f;
 
-	MUST(filemap_get_folio(&s->m, rng_below(&s->rng, PAGES) * FOLIO_PAGE_SIZE, FOLIO_PAGE_SIZE, fgp, &f) == 0);
+	MUST(filemap_get_folio(&s->m, pos, FOLIO_PAGE_SIZE, fgp, &f) == 0);
 	return f;
 }
 

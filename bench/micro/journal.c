@@ -72,6 +72,6 @@ static void commit(void *arg, unsigned ops)
 
 const struct micro_case micro_journal[] = {
 	{"handle-1", "a handle that changes a block of the running transaction", 20000, begin, handle, end},
-	{"commit-16", "a commit of 16 blocks, with its checkpoint in the background", 500, begin, commit, end},
+	{"commit-16", "a commit of 16 blocks, its checkpoint in the background", 500, begin, commit, end},
 	{0},
 };

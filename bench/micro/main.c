@@ -15,7 +15,7 @@
 #endif
 
 static const struct micro_case *const tables[] = {micro_btree, micro_space, micro_file,
-						  micro_names, micro_folio, micro_journal};
+						  micro_names, micro_folio, micro_journal, micro_device};
 
 void micro_failed(const char *cond, const char *file, int line)
 {
@@ -61,7 +61,8 @@ static const struct micro_case *find(const char *name)
 	for (size_t t = 0; t < ARRAY_SIZE(tables); t++)
 		for (const struct micro_case *c = tables[t]; c->name; c++)
 			if (!name)
-				printf("%s\t%u\t%s\n", c->name, c->ops, c->what);
+				printf("%s\t%u\t%s\t%s\n", c->name, c->ops, c->what,
+				       c->not_under_valgrind ? "time" : "count");
 			else if (!strcmp(c->name, name))
 				return c;
 	return NULL;

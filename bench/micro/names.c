@@ -82,7 +82,8 @@ static void rename_back(void *arg, unsigned ops)
 
 	for (unsigned i = 0; i < ops; i++) {
 		const uint64_t nr = rng_below(&n->rng, NAMES);
-		const size_t a = put_name(from, sizeof(from), "name", nr), b = put_name(to, sizeof(to), "other", nr);
+		const size_t a = put_name(from, sizeof(from), "name", nr);
+		const size_t b = put_name(to, sizeof(to), "other", nr);
 
 		MUST(fs_rename(&n->m.ctx, n->m.root, from, a, n->m.root, to, b, 0) == 0);
 		MUST(fs_rename(&n->m.ctx, n->m.root, to, b, n->m.root, from, a, 0) == 0);

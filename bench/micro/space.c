@@ -81,10 +81,11 @@ static void large(void *arg, unsigned ops)
 /* One after the other in one transaction: each finds what the others freed, and may not have it. */
 static void busy(void *arg, unsigned ops)
 {
+	struct micro_fs *m = arg;
+
 	for (unsigned i = 0; i < ops; i++)
-		give_back(arg, alloc(arg, 1), 1);
-	MUST(jnl_commit_wait(((struct micro_fs *)arg)->fs->jnl, jnl_running_tid(((struct micro_fs *)arg)->fs->jnl),
-			     NULL) == 0);
+		give_back(m, alloc(m, 1), 1);
+	MUST(jnl_commit_wait(m->fs->jnl, jnl_running_tid(m->fs->jnl), NULL) == 0);
 }
 
 static void reserve(void *arg, unsigned ops)
@@ -98,9 +99,11 @@ static void reserve(void *arg, unsigned ops)
 }
 
 const struct micro_case micro_space[] = {
-	{"alloc-1", "allocate and free a block, each in a handle, 10^4 fragments", 4000, begin, one_block, end},
+	{"alloc-1", "allocate and free a block, each in a handle, 10^4 fragments", 4000, begin, one_block,
+	 end},
 	{"alloc-256", "the same for 256 blocks in one piece", 400, begin, large, end},
-	{"alloc-busy", "alloc-1 where the blocks freed before, up to 2000, are not yet to be had", 2000, begin, busy, end},
+	{"alloc-busy", "alloc-1 where blocks freed before, up to 2000, are not yet to be had", 2000, begin,
+	 busy, end},
 	{"space-reserve", "space_reserve and space_unreserve", 20000, begin, reserve, end},
 	{0},
 };

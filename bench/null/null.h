@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A file system that does next to nothing, behind the interface of fs.h: names and attributes in memory, no
- * contents. Linked in the place of fs/ it makes the daemon a measure of its transports and of what fuse/ costs:
- * what the real one cannot be faster than.
+ * A file system that does next to nothing, behind the interface of fs.h: names and attributes in memory,
+ * no contents. Linked in the place of fs/ it makes the daemon a measure of its transports and of what fuse/
+ * costs: what the real one cannot be faster than.
  *
- * An inode lives until the unmount, so that references need no counting. One lock guards names: it is held for
- * well under a microsecond, where a request takes several.
+ * An inode lives until the unmount, so that references need no counting. One lock guards names: it is held
+ * for well under a microsecond, where a request takes several.
  */
 #ifndef BENCH_NULL_H
 #define BENCH_NULL_H

@@ -28,8 +28,15 @@ int fs_mount(struct bd *bd, const struct fs_mount_opts *opts, struct fs **out, s
 	fs->opts = *opts;
 	if (!fs->opts.memory_bytes)
 		fs->opts.memory_bytes = 256u << 20;
-	fs->sb = (struct sb_info){.version = 1, .block_shift = 12, .cluster_shift = 14, .root_ino = FS_ROOT_INO,
-				  .nr_blocks = bd->info.size >> 12, .nr_ags = 1, .creator = "bench/null"};
+	fs->sb = (struct sb_info){
+		.version = 1,
+		.block_shift = 12,
+		.cluster_shift = 14,
+		.root_ino = FS_ROOT_INO,
+		.nr_blocks = bd->info.size >> 12,
+		.nr_ags = 1,
+		.creator = "bench/null",
+	};
 	pthread_rwlock_init(&fs->lock, NULL);
 	/* Untouched pages cost nothing. */
 	fs->buckets = calloc(NULL_BUCKETS, sizeof(*fs->buckets));
@@ -99,10 +106,19 @@ struct bd *fs_bd(const struct fs *fs)
 
 int fs_statfs(struct fs *fs, struct statvfs *st)
 {
-	*st = (struct statvfs){.f_bsize = 4096, .f_frsize = 4096, .f_blocks = fs->sb.nr_blocks,
-			       .f_bfree = fs->sb.nr_blocks, .f_bavail = fs->sb.nr_blocks, .f_files = NULL_INODES,
-			       .f_ffree = NULL_INODES - fs->next_ino, .f_favail = NULL_INODES - fs->next_ino,
-			       .f_namemax = 255};
+	const uint64_t blocks = fs->sb.nr_blocks, inodes = NULL_INODES - fs->next_ino;
+
+	*st = (struct statvfs){
+		.f_bsize = 4096,
+		.f_frsize = 4096,
+		.f_blocks = blocks,
+		.f_bfree = blocks,
+		.f_bavail = blocks,
+		.f_files = NULL_INODES,
+		.f_ffree = inodes,
+		.f_favail = inodes,
+		.f_namemax = 255,
+	};
 	return 0;
 }
 

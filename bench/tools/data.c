@@ -6,7 +6,7 @@
  *
  * Every 512 bytes carry a stamp of their place and generation, then fixed words. `new` leaves generation 1;
  * who writes over it says which one it leaves, higher than all before. The clock runs over checks of
- * stamps; whole contents are compared when it has stopped. Jobs share the file, each with a region of its own.
+ * stamps; whole contents are compared when it has stopped. Jobs share the file, each has a region of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -86,7 +86,8 @@ static void check_stamps(const uint8_t *buf, size_t len, uint64_t pos)
 {
 	for (size_t at = 0; at < len && !o.unchecked; at += SECTOR)
 		if (!gen_of(*(const uint64_t *)(buf + at), pos + at))
-			wrong("%s: byte %llu: wrong contents were read", o.path, (unsigned long long)(pos + at));
+			wrong("%s: byte %llu: wrong contents were read", o.path,
+			      (unsigned long long)(pos + at));
 }
 
 static void check_sector(const uint8_t *buf, uint64_t pos)
@@ -97,8 +98,8 @@ static void check_sector(const uint8_t *buf, uint64_t pos)
 	if (!gen)
 		wrong("%s: byte %llu: wrong contents", o.path, (unsigned long long)pos);
 	if ((gen == o.gen) != written[pos / o.block])
-		wrong("%s: byte %llu: generation %u, and %u was %swritten there", o.path, (unsigned long long)pos, gen,
-		      o.gen, written[pos / o.block] ? "" : "not ");
+		wrong("%s: byte %llu: generation %u, and %u was %swritten there", o.path,
+		      (unsigned long long)pos, gen, o.gen, written[pos / o.block] ? "" : "not ");
 	for (size_t i = 1; i < WORDS; i++)
 		if (w[i] != STAMP + i)
 			wrong("%s: byte %llu: wrong contents", o.path, (unsigned long long)(pos + 8 * i));
@@ -331,8 +332,9 @@ static void parse(int argc, char **argv)
 		if (!known)
 			usage(usage_text);
 	}
-	if (o.depth > DEPTH_MAX || o.gen > GEN_MAX || o.size % ((uint64_t)o.jobs * CHUNK) || CHUNK % o.block)
-		usage("depth at most 64; gen at most 99; MIB a multiple of the jobs; block a divisor of 1024");
+	if (o.depth > DEPTH_MAX || o.gen > GEN_MAX || o.size % ((uint64_t)o.jobs * CHUNK) ||
+	    CHUNK % o.block)
+		usage("depth at most 64, gen 99; MIB a multiple of the jobs; block a divisor of 1024");
 }
 
 int main(int argc, char **argv)

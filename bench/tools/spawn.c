@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Run a command; its time, CPU time and peak memory go to a file as one line of JSON. A program of its own because
- * the peak of a command started from a large process counts that one's memory, until exec.
+ * Run a command; its time, CPU time and peak memory go to a file as one line of JSON. A program of its own
+ * because the peak of a command started from a large process counts that one's memory, until exec.
  */
 #include <spawn.h>
 #include <sys/resource.h>

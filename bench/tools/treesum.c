@@ -66,7 +66,7 @@ int main(int argc, char **argv)
 		}
 	}
 	fts_close(fts);
-	printf("%llu files %llu dirs %llu bytes %016llx\n", (unsigned long long)files, (unsigned long long)dirs,
-	       (unsigned long long)bytes, (unsigned long long)sum);
+	printf("%llu files %llu dirs %llu bytes %016llx\n", (unsigned long long)files,
+	       (unsigned long long)dirs, (unsigned long long)bytes, (unsigned long long)sum);
 	return 0;
 }

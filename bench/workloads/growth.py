@@ -5,8 +5,8 @@ import time
 from system import Failure, drop_caches, sh
 from workloads import Workload
 
-# A size that took longer than this ends the curve: a peer that is quadratic would take days.
-PATIENCE_S = 240
+# A size that took longer than this ends the curve: the next is ten times as large, and a peer may be quadratic.
+PATIENCE_S = 60
 
 
 def counts(scale):

@@ -53,6 +53,7 @@ bench --only names,direct-4k,appends,fsck,idle --fs iomapfs,ext4,iomapfs:transpo
 	--json "$tmp/r.json" --chart "$tmp/r.svg"
 [ $rc = 0 ]
 ok $? "a run of five workloads ends with 0"
+cp "$tmp/out" "$tmp/first"
 has '^\| names: create \(1/s\) +\| +[0-9]+ \| +[0-9]+ \| +not here \|' "the table has a row with both file systems"
 has 'iomapfs:carrier-pigeon: not here: .*carrier-pigeon' "who cannot take part is told, and why"
 python3 - "$tmp/r.json" "$tmp/r.svg" <<'PY' >>"$tmp/out" 2>&1
@@ -77,6 +78,8 @@ PY
 ok $? "the JSON has every figure of every subject, the chart is well-formed"
 "$top/bench/compare" "$tmp/r.json" "$tmp/r.json" >"$tmp/out" 2>&1
 ok $? "bench/compare finds no difference of a result from itself"
+"$top/bench/show" "$tmp/r.json" --chart "$tmp/again.svg" 2>&1 | cmp - "$tmp/first" && cmp "$tmp/r.svg" "$tmp/again.svg"
+ok $? "bench/show prints and draws it again"
 nothing_left "after a run"
 [ -z "$(ls -d "$tmp"/iomapfs-bench-*/ 2>/dev/null)" ]
 ok $? "after a run: no folder is left"
