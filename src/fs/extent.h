@@ -338,5 +338,7 @@ int fs_trim_eofblocks_locked(struct fs_inode *ip);
 /* Make all that was done to the inode durable; datasync: only what its data needs. */
 int fs_sync_inode_log(struct fs_inode *ip, bool datasync);
 int fs_sync_range(struct fs_inode *ip, uint64_t start, uint64_t end, bool datasync);
+/* Data of [start, end] on the device, also what areas of the process stored; not the map. */
+int fs_write_and_wait(struct fs_inode *ip, uint64_t start, uint64_t end);
 
 #endif

@@ -45,7 +45,7 @@ static int settle(struct fs_inode *ip, uint64_t offset)
 	int err;
 
 	/* Data that was to raise the size on disk is written also where nothing moves. */
-	err = filemap_write_and_wait_range(m, MIN(offset, disk_size_read(ip)), UINT64_MAX);
+	err = fs_write_and_wait(ip, MIN(offset, disk_size_read(ip)), UINT64_MAX);
 	if (err)
 		return err;
 	fs_ioend_wait_idle(ip);

@@ -23,8 +23,7 @@ int fs_sync_inode_log(struct fs_inode *ip, bool datasync)
 	return fs_commit_and_flush(ip->fs, tid);
 }
 
-/* Data of the range on the device, also what areas of the process stored. */
-static int write_and_wait(struct fs_inode *ip, uint64_t start, uint64_t end)
+int fs_write_and_wait(struct fs_inode *ip, uint64_t start, uint64_t end)
 {
 	int err = filemap_write_and_wait_range(&ip->vfs.i_mapping, start, end);
 
@@ -39,7 +38,7 @@ int fs_sync_range(struct fs_inode *ip, uint64_t start, uint64_t end, bool datasy
 
 	if (ip->fs->readonly)
 		return 0;
-	err = write_and_wait(ip, start, end);
+	err = fs_write_and_wait(ip, start, end);
 	return err ? err : fs_sync_inode_log(ip, datasync);
 }
 
@@ -82,7 +81,7 @@ int fs_inode_writeback(struct fs_inode *ip, bool wait)
 		if (!wait)
 			return filemap_fdatawrite_range(&ip->vfs.i_mapping, 0, UINT64_MAX,
 							WB_SYNC_NONE);
-		err = write_and_wait(ip, 0, UINT64_MAX);
+		err = fs_write_and_wait(ip, 0, UINT64_MAX);
 	}
 	if (!wait)
 		return 0;

@@ -511,6 +511,30 @@ START_TEST(only_files_of_such_a_mount)
 }
 END_TEST
 
+/* ---- What a power cut leaves ------------------------------------------------------------------------ */
+
+/* Stores that collapse and insert move are made durable, before or after. */
+START_TEST(moved_stores_are_durable)
+{
+	static const int modes[] = { FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE };
+	struct fs_inode *ip = filefs_create(&f, "a");
+	struct fs_stats before, after;
+
+	write_all(ip, 0, 8 * PAGE, 1);
+	open_window(ip, 0, 8, DAX_VM_SHARED);
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		ck_assert(store(5 * PAGE, 0x99));
+		fs_get_stats(f.fs, &before);
+		ck_assert_int_eq(fs_fallocate(&f.ctx, ip, modes[i], PAGE, PAGE), 0);
+		ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+		fs_get_stats(f.fs, &after);
+		ck_assert_uint_ge(after.device_persist_bytes - before.device_persist_bytes, PAGE);
+	}
+	close_window();
+	fs_iput(ip);
+}
+END_TEST
+
 /* ---- A store fault against a write, on blocks that are shared ------------------------------------------ */
 
 struct racer {
@@ -593,6 +617,7 @@ int main(void)
 	tcase_add_test(c, write_over_several_extents);
 	tcase_add_test(c, map_sync);
 	tcase_add_test(c, only_files_of_such_a_mount);
+	tcase_add_test(c, moved_stores_are_durable);
 	tcase_add_test(c, stores_and_writes);
 	suite_add_tcase(s, c);
 	return unit_run(s);
