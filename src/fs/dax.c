@@ -163,8 +163,8 @@ static int64_t write_mapped(struct fs_inode *ip, struct kiocb *iocb, struct iov_
 	if (ret <= 0)
 		return ret;
 	err = fs_dax_complete(ip, pos, (uint64_t)ret);
-	if (!err && (iocb->ki_pos > i_size_read(&ip->vfs) || iocb->ki_pos > disk_size_read(ip)))
-		err = ext_complete_write(ip, pos, (uint64_t)ret, false, true);
+	if (!err)
+		err = fs_dax_grow(ip, pos, (uint64_t)ret);
 	return err ? err : ret;
 }
 
@@ -183,6 +183,9 @@ int64_t fs_dax_write(struct fs_inode *ip, struct kiocb *iocb, struct iov_iter *f
 	ret = write_mapped(ip, iocb, from);
 	if (shared)
 		map_unlock(ip);
+	/* It came short: blocks behind EOF may be left over, and go with the last close. */
+	if (from->count)
+		atomic_store(&ip->delalloc->speculated, true);
 	return ret;
 }
 

@@ -19,8 +19,14 @@ void fs_dax_stop(struct fs *fs);
 /* dax_ops.c: begin and end for reads; for writes, store faults, zeros and unsharing. */
 extern const struct iomap_ops fs_dax_read_iomap_ops;
 extern const struct iomap_ops fs_dax_write_iomap_ops;
-/* Blocks that were staged for [pos, pos + len), and filled, become the file's. invalidate_lock exclusive. */
+/*
+ * What end does. Its error is lost where bytes were done, so it is asked for again afterwards: what end left
+ * undone. Blocks that were staged for [pos, pos + len), and filled, become the file's; invalidate_lock
+ * exclusive.
+ */
 int fs_dax_complete(struct fs_inode *ip, uint64_t pos, uint64_t len);
+/* Written to [pos, pos + len): blocks behind EOF are converted, and sizes follow. i_rwsem exclusive. */
+int fs_dax_grow(struct fs_inode *ip, uint64_t pos, uint64_t len);
 
 /* i_rwsem shared. */
 int64_t fs_dax_read(struct fs_inode *ip, struct kiocb *iocb, struct iov_iter *to);

@@ -13,8 +13,13 @@
  * Zeroing and converting are one step under extlock: of two who find the same block unwritten, the second
  * must not zero what the first has stored since.
  *
- * Shared blocks are staged (cow.c), filled, and put into the map afterwards. All that with invalidate_lock
- * exclusive: a store fault and a write(2) must not fill one staged block from the old one each.
+ * Behind the end of file nobody else can be, and what was stored there must not be in the map when the power
+ * fails before the size says so: no growth would zero it. Those blocks stay unwritten; end converts them,
+ * in one transaction with the size.
+ *
+ * Shared blocks are staged (cow.c), filled, and put into the map by end. All that with invalidate_lock
+ * exclusive: a store fault and a write(2) must not fill one staged block from the old one each. For a fault,
+ * end is inside of LK_DAX: an fsync that finds the page waits for the map, too.
  */
 #include "dax.h"
 
@@ -77,15 +82,28 @@ static int convert_zeroed(struct fs_inode *ip, uint64_t fblk, uint64_t end)
 	return err;
 }
 
-/* Blocks for [fblk, end), or on a full device for the front of it. */
-static int allocate_zeroed(struct fs_inode *ip, uint64_t fblk, uint64_t end)
+/* Blocks for [fblk, end), or on a full device for the front of it. Before EOF they become the file's. */
+static int allocate(struct fs_inode *ip, uint64_t fblk, uint64_t end, bool behind_eof)
 {
 	int err;
 
 	end = MIN(end, fblk + (CONVERT_MAX_BYTES >> ip->fs->block_shift));
 	while ((err = ext_alloc_range(ip, fblk, end, 0)) == -ENOSPC && end > fblk + 1)
 		end = fblk + (end - fblk) / 2;
-	return err ? err : convert_zeroed(ip, fblk, end);
+	return err || behind_eof ? err : convert_zeroed(ip, fblk, end);
+}
+
+/* m, unwritten, is to be stored to from fblk up to end as if it were mapped. */
+static int map_behind_eof(struct fs_inode *ip, uint64_t fblk, uint64_t end, struct iomap *m)
+{
+	const uint64_t skip = (fblk << ip->fs->block_shift) - m->offset;
+
+	m->type = IOMAP_MAPPED;
+	m->flags |= IOMAP_F_NEW;
+	m->addr += skip;
+	m->offset += skip;
+	m->length = MIN(m->length - skip, (end - fblk) << ip->fs->block_shift);
+	return dax_zero_page_range(m->dax_dev, m->addr, m->length);
 }
 
 /* -EREMCHG: shared as far as m reaches, and to be staged. */
@@ -123,11 +141,15 @@ static int dax_write_begin(struct inode *inode, uint64_t pos, uint64_t length, u
 			   struct iomap *m, struct iomap *srcmap)
 {
 	struct fs_inode *ip = FS_I(inode);
-	const uint64_t fblk = fblk_of(ip->fs, pos), end = fblk_up(ip->fs, pos + length);
+	const uint64_t fblk = fblk_of(ip->fs, pos), eof = fblk_up(ip->fs, i_size_read(inode));
+	const bool behind_eof = fblk >= eof;
+	uint64_t end = fblk_up(ip->fs, pos + length);
 	const bool fill = !(flags & (IOMAP_ZERO | IOMAP_UNSHARE));
 	uint32_t made = 0;
 	int err;
 
+	if (!behind_eof)
+		end = MIN(end, eof);
 	for (;;) {
 		*m = *srcmap = (struct iomap){ 0 };
 		err = lookup(ip, pos, length, flags, m, srcmap);
@@ -139,8 +161,10 @@ static int dax_write_begin(struct inode *inode, uint64_t pos, uint64_t length, u
 			return -EAGAIN;
 		if (err)
 			err = cow_stage(ip, fblk, MIN(end, fblk_of(ip->fs, iomap_end(m))));
+		else if (behind_eof && m->type == IOMAP_UNWRITTEN)
+			return map_behind_eof(ip, fblk, end, m);
 		else
-			err = allocate_zeroed(ip, fblk, MIN(end, fblk_of(ip->fs, iomap_end(m))));
+			err = allocate(ip, fblk, MIN(end, fblk_of(ip->fs, iomap_end(m))), behind_eof);
 		if (err)
 			return err;
 		made = IOMAP_F_NEW;
@@ -149,20 +173,26 @@ static int dax_write_begin(struct inode *inode, uint64_t pos, uint64_t length, u
 	return (flags & IOMAP_NOWAIT) && iomap_end(m) - pos < length ? -EAGAIN : 0;
 }
 
-/* Staged blocks that were not filled stay unused; the others are fs_dax_complete's. */
+/* Staged blocks that were not filled stay unused; the others become the file's, as the size does. */
 static int dax_write_end(struct inode *inode, uint64_t pos, uint64_t length, uint64_t written,
 			 unsigned flags, struct iomap *m)
 {
 	struct fs_inode *ip = FS_I(inode);
 	const uint64_t from = written ? fblk_up(ip->fs, pos + written) : fblk_of(ip->fs, pos);
 	const uint64_t end = fblk_up(ip->fs, pos + length);
+	const bool shared = m->flags & IOMAP_F_SHARED;
+	int err = 0;
 
-	if (!(m->flags & IOMAP_F_SHARED) || from >= end)
-		return 0;
-	lk_lock(&ip->extlock);
-	cow_cancel(ip, from, end);
-	lk_unlock(&ip->extlock);
-	return 0;
+	if (shared && from < end) {
+		lk_lock(&ip->extlock);
+		cow_cancel(ip, from, end);
+		lk_unlock(&ip->extlock);
+	}
+	if (shared)
+		err = fs_dax_complete(ip, pos, written);
+	if (!err && !(flags & (IOMAP_ZERO | IOMAP_UNSHARE | IOMAP_FAULT)))
+		err = fs_dax_grow(ip, pos, written);
+	return err;
 }
 
 const struct iomap_ops fs_dax_write_iomap_ops = {
@@ -172,5 +202,20 @@ const struct iomap_ops fs_dax_write_iomap_ops = {
 
 int fs_dax_complete(struct fs_inode *ip, uint64_t pos, uint64_t len)
 {
-	return fs_may_share(ip) && len ? ext_complete_cow(ip, pos, len, false, false) : 0;
+	bool staged;
+
+	if (!fs_may_share(ip) || !len)
+		return 0;
+	lk_lock(&ip->extlock);
+	staged = ip->delalloc->cow_blocks > 0;
+	lk_unlock(&ip->extlock);
+	HOOK("fs:dax_complete", ip);
+	return staged ? ext_complete_cow(ip, pos, len, false, false) : 0;
+}
+
+int fs_dax_grow(struct fs_inode *ip, uint64_t pos, uint64_t len)
+{
+	if (!len || pos + len <= MIN(i_size_read(&ip->vfs), disk_size_read(ip)))
+		return 0;
+	return ext_complete_write(ip, pos, len, true, true);
 }

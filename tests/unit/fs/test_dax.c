@@ -513,6 +513,61 @@ END_TEST
 
 /* ---- What a power cut leaves ------------------------------------------------------------------------ */
 
+#ifdef IOMAPFS_DEBUG
+
+static void *sync_main(void *arg)
+{
+	return fs_sync(f.fs) ? arg : NULL;
+}
+
+/* The map that a write got is committed before anything is stored there. */
+static void commit_map(const char *name, void *site_arg, void *arg)
+{
+	const struct iomap_iter *iter = site_arg;
+	pthread_t thread;
+	void *failed;
+
+	if (!(iter->flags & IOMAP_WRITE))
+		return;
+	ck_assert_int_eq(pthread_create(&thread, NULL, sync_main, arg), 0);
+	ck_assert_int_eq(pthread_join(thread, &failed), 0);
+	ck_assert_ptr_null(failed);
+	++*(unsigned *)arg;
+}
+
+/* Data behind the end of file is not in the map: nothing would zero it when the file grows over it. */
+START_TEST(nothing_behind_the_end)
+{
+	struct fs_inode *ip = filefs_create(&f, "a"), *found;
+	const uint64_t len = 3 * PAGE + 100, end = 5 * PAGE + 10 + len;
+	struct filefs after;
+	unsigned called = 0;
+	uint64_t size;
+
+	write_all(ip, 0, PAGE + 10, 9);
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	ck_assert_int_eq(hook_install("iomap:mapped", commit_map, &called), 0);
+	write_all(ip, 5 * PAGE + 10, len, 1);
+	hook_remove("iomap:mapped");
+	ck_assert_uint_ge(called, 1);
+	filefs_survivor(&f, &after);
+	found = filefs_lookup(&after, "a");
+	size = filefs_size(&after, found);
+	ck_assert(size == PAGE + 10 || size == end);
+	ck_assert_int_eq(filefs_truncate(&after, found, end), 0);
+	memset(old, 0, end);
+	ck_assert_int_eq(filefs_pread(&after, found, old, end, 0, 0), (int64_t)end);
+	for (uint64_t i = size; i < end; i++)
+		ck_assert_msg(old[i] == 0, "byte %llu", (unsigned long long)i);
+	fs_iput(found);
+	filefs_end(&after);
+	filefs_expect(&f, ip, 5 * PAGE + 10, buf, len, 0);
+	fs_iput(ip);
+}
+END_TEST
+
+#endif
+
 /* Stores that collapse and insert move are made durable, before or after. */
 START_TEST(moved_stores_are_durable)
 {
@@ -534,6 +589,60 @@ START_TEST(moved_stores_are_durable)
 	fs_iput(ip);
 }
 END_TEST
+
+#ifdef IOMAPFS_DEBUG
+
+static _Atomic bool started, synced;
+static struct filefs cut;
+static pthread_t syncer;
+
+static void *store_and_sync(void *arg)
+{
+	((volatile char *)w.mem)[PAGE + 1] = 0x77;
+	if (filefs_sync_file(&f, arg, false))
+		return arg;
+	filefs_survivor(&f, &cut);
+	atomic_store(&synced, true);
+	return NULL;
+}
+
+/* The page is shown, and its block not yet the file's. Somebody else stores, and has it made durable. */
+static void on_complete(const char *name, void *site_arg, void *arg)
+{
+	if (atomic_exchange(&started, true))
+		return;
+	ck_assert_int_eq(pthread_create(&syncer, NULL, store_and_sync, arg), 0);
+	for (int i = 0; i < 500 && !atomic_load(&synced); i++)
+		usleep(1000);
+}
+
+START_TEST(sync_during_copy_on_write)
+{
+	struct fs_inode *ip = filefs_create(&f, "a"), *copy;
+	void *failed;
+
+	write_all(ip, 0, 4 * PAGE, 1);
+	copy = clone_of(ip, "b");
+	ck_assert_int_eq(filefs_sync_file(&f, ip, false), 0);
+	open_window(ip, 0, 4, DAX_VM_SHARED);
+	ck_assert_int_eq(hook_install("fs:dax_complete", on_complete, ip), 0);
+	ck_assert(store(PAGE, 0x78));
+	hook_remove("fs:dax_complete");
+	ck_assert(started);
+	ck_assert_int_eq(pthread_join(syncer, &failed), 0);
+	ck_assert_ptr_null(failed);
+	fs_iput(copy);
+	copy = filefs_lookup(&cut, "a");
+	buf[PAGE + 1] = 0x77;
+	filefs_expect(&cut, copy, PAGE + 1, buf + PAGE + 1, 3 * PAGE - 1, 0);
+	fs_iput(copy);
+	filefs_end(&cut);
+	close_window();
+	fs_iput(ip);
+}
+END_TEST
+
+#endif
 
 /* ---- A store fault against a write, on blocks that are shared ------------------------------------------ */
 
@@ -617,6 +726,10 @@ int main(void)
 	tcase_add_test(c, write_over_several_extents);
 	tcase_add_test(c, map_sync);
 	tcase_add_test(c, only_files_of_such_a_mount);
+#ifdef IOMAPFS_DEBUG
+	tcase_add_test(c, nothing_behind_the_end);
+	tcase_add_test(c, sync_during_copy_on_write);
+#endif
 	tcase_add_test(c, moved_stores_are_durable);
 	tcase_add_test(c, stores_and_writes);
 	suite_add_tcase(s, c);
