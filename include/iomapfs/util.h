@@ -117,6 +117,19 @@ extern _Atomic unsigned hook_nr_installed;
 #define HOOK(name, arg) ((void)(arg))
 #endif
 
+/* ---- Trace points ---------------------------------------------------------------- */
+/*
+ * TRACE(name, a, b, c): a place that perf, bpftrace or gdb can stop at, with three numbers, as the probe
+ * iomapfs:name (`perf list sdt_iomapfs:*` once perf knows the program; bench/README.md). One no-op
+ * instruction until then: the arguments are named in a note of the file, so they should be at hand.
+ */
+#ifdef HAVE_SDT
+#include <sys/sdt.h>
+#define TRACE(name, a, b, c) STAP_PROBE3(iomapfs, name, a, b, c)
+#else
+#define TRACE(name, a, b, c) ((void)(a), (void)(b), (void)(c))
+#endif
+
 /* ---- Broken on purpose (test_break.c) ------------------------------------------ */
 /*
  * TEST_BREAK("name") is true in a build with -Dtest_switches=true that runs with

@@ -47,6 +47,7 @@ void bd_io_end(struct bd_io *io, int error)
 {
 	assert(error <= 0);
 	io->error = error;
+	TRACE(bd_end, io->op, io->offset, error);
 	io->end_io(io);
 }
 
@@ -97,6 +98,7 @@ void bd_submit(struct bd *bd, struct bd_io *io)
 		return;
 	}
 	count(bd, io);
+	TRACE(bd_submit, io->op, io->offset, io->len);
 	bd->ops->submit(bd, io);
 }
 

@@ -91,6 +91,7 @@ int balance_dirty_pages_ratelimited(struct address_space *m, bool nowait)
 	folio_thread_dirtied = 0;
 	atomic_fetch_add_explicit(&c->throttled, 1, memory_order_relaxed);
 	atomic_fetch_add(&c->nr_throttled, 1);
+	TRACE(throttle, used, mid, c->dirty_limit_pages);
 	lk_lock(&c->wb_lock);
 	used = in_use(c);
 	if (used >= c->dirty_limit_pages)

@@ -50,6 +50,7 @@ static int call_end(struct fz_call *c, bool failed)
 	struct fz *fz = c->fz;
 
 	fz_stats_account(fz, c->opcode, c->start_ns, failed);
+	TRACE(request_end, c->opcode, c->start_ns, failed);
 	if (c->on_heap) {
 		fz_pages_put(c->buf);
 		fz_buf_put(c->msg);

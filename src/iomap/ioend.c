@@ -263,6 +263,7 @@ int iomap_ioend_writeback_submit(struct iomap_writepage_ctx *wpc, int error)
 	if (!error && ioend->io_addr == IOMAP_NULL_ADDR)
 		error = -EIO;
 	HOOK("iomap:ioend_submit", ioend);
+	TRACE(ioend_submit, ioend->io_inode->i_ino, ioend->io_offset, ioend->io_size);
 	if (error) {
 		/* The folios are under writeback already: only completion ends that. */
 		ioend->io_bio->status = error;

@@ -155,6 +155,7 @@ int iomap_iter(struct iomap_iter *iter, const struct iomap_ops *ops)
 		return ret;
 	}
 	HOOK("iomap:mapped", iter);
+	TRACE(iomap_mapping, iter->inode->i_ino, iter->pos, iter->iomap.length);
 	fault = mapping_fault(iter);
 	if (fault) {
 		log_err("inode %llu: %s at %llu", (unsigned long long)iter->inode->i_ino, fault,

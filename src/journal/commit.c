@@ -355,6 +355,7 @@ static void run_commit(struct jnl *j)
 	jnl_assert_state(j);
 	lk_unlock(&j->lock);
 	HOOK("journal:locked", j);
+	TRACE(commit_begin, t->tid, t->nr_revokes, 0);
 	if (jnl_aborted(j)) {
 		free(next);
 		return; /* the thread's loop sees to t */
@@ -367,6 +368,7 @@ static void run_commit(struct jnl *j)
 	err = verify_images(j, t);
 	if (!err)
 		err = log_trans(j, t);
+	TRACE(commit_end, t->tid, t->log_blocks, err);
 	if (err)
 		jnl_abort(j, err, "a transaction could not be written to the log");
 	if (!jnl_aborted(j)) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# scripts/profile: a function that computes and one that sleeps are found, each by its way of looking.
+# scripts/profile: a function that computes and one that sleeps are found, each by its way of looking. And what a
+# tracer finds in the daemon.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 profile=$here/../../scripts/profile
@@ -79,5 +80,19 @@ grep -q 'no sample of such threads' "$tmp/log"
 ok $? "and in words"
 "$profile" --hz >"$tmp/log" 2>&1
 ok $(($? != 2)) "usage"
+
+# ---- Trace points: there, and one instruction that does nothing -------------------------------------------
+: "${IOMAPFS_BIN:=$here/../../build/asan/bin}"
+bin=$(readlink -f "$IOMAPFS_BIN/iomapfs")
+readelf -n "$bin" 2>/dev/null | grep -A2 'Provider: iomapfs' >"$tmp/log"
+names=$(sed -n 's/^ *Name: //p' "$tmp/log" | sort -u | tr '\n' ' ')
+[ "$names" = "bd_end bd_submit commit_begin commit_end ioend_submit iomap_mapping request_end throttle " ]
+ok $? "the daemon has its trace points: $names"
+idle=0 places=0
+for at in $(sed -n 's/^ *Location: \(0x[0-9a-f]*\),.*/\1/p' "$tmp/log"); do
+	places=$((places + 1))
+	objdump -d --start-address="$at" --stop-address=$((at + 1)) "$bin" | grep -Eq ':[[:space:]]+90[[:space:]]+nop' && idle=$((idle + 1))
+done
+ok $((places < 8 || idle != places)) "each of $places places is a nop"
 echo "1..$n"
 exit $failed
