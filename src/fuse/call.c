@@ -202,10 +202,14 @@ static void call_work(struct work *w)
 {
 	struct fz_call *c = container_of(w, struct fz_call, work);
 	int (*resume)(struct fz_call *c) = c->resume;
+	struct fz *fz = c->fz;
 
+	/* fn may have an inode to put after its reply. */
+	atomic_fetch_add(&fz->inflight, 1);
 	c->ctx.flags &= ~FS_NOWAIT;
 	c->resume = NULL;
 	fz_call_settle(c, resume ? resume(c) : c->fn(c));
+	atomic_fetch_sub(&fz->inflight, 1);
 }
 
 void fz_call_queue(struct fz_call *c)

@@ -164,16 +164,17 @@ static void parts_destroy(struct fz *fz)
 void fz_close_fs(struct fz *fz)
 {
 	struct timespec tick = {.tv_nsec = 1000000};
+	const unsigned own = fz_rx.hdr ? 1 : 0; /* DESTROY itself */
 
 	if (atomic_load(&fz->unmounted))
 		return;
 	/*
-	 * The kernel sends DESTROY when it has an answer to everything but FORGET; what a
-	 * cut connection leaves behind on workers ends by itself.
+	 * The kernel sends DESTROY when it has an answer to everything but FORGET, which stays out from
+	 * now on (fz_seam_dispatch); what a cut connection leaves behind on workers ends by itself.
 	 */
-	while (atomic_load(&fz->inflight) != 0)
-		nanosleep(&tick, NULL);
 	atomic_store(&fz->unmounted, true);
+	while (atomic_load(&fz->inflight) > own)
+		nanosleep(&tick, NULL);
 	fz_nodes_release_all(fz->nodes);
 	fz->unmount_error = fs_unmount(fz->fs);
 	if (fz->unmount_error)

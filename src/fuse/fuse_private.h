@@ -74,8 +74,8 @@ struct fz {
 	struct fz_uring *uring;         /* NULL: not offered, or not asked for */
 	bool uring_agreed;              /* the kernel heard in INIT that requests go through it */
 	const char *fallback;           /* why auto did not take it, or NULL */
-	_Atomic unsigned inflight;      /* requests read and not yet finished */
-	_Atomic bool unmounted;         /* fs_unmount ran (DESTROY): nothing may touch fs */
+	_Atomic unsigned inflight;      /* calls not yet answered, and threads that work on one */
+	_Atomic bool unmounted;         /* fs_unmount runs or ran (DESTROY): nothing new may touch fs */
 	int unmount_error;
 	_Atomic(struct fz_thread_stats *) stats;
 	pthread_mutex_t stats_lock;

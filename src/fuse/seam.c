@@ -133,27 +133,12 @@ static bool served_when_down(uint32_t opcode)
 	}
 }
 
-void fz_seam_dispatch(struct fz *fz, int fd, struct fz_slot *slot, void *msg, size_t len)
+static void dispatch(struct fz *fz, const struct fuse_in_header *h)
 {
-	struct fuse_buf buf = {.size = len, .mem = msg};
-	const struct fuse_in_header *h = msg;
+	struct fuse_buf buf = {.size = h->len, .mem = (void *)(uintptr_t)h};
 
-	if (len < sizeof(*h) || h->len != len) {
-		log_err("the kernel sent a message of %zu bytes that is none", len);
-		return;
-	}
-	fz_rx.hdr = h;
-	fz_rx.fd = fd;
-	fz_rx.slot = slot;
-	if (!fz_proto_ok(h)) {
-		log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
-		refuse(h, -EINVAL);
-		fz_rx.hdr = NULL;
-		return;
-	}
 	if (fs_is_forced_down(fz->fs) && !served_when_down(h->opcode)) {
 		refuse(h, -EIO);
-		fz_rx.hdr = NULL;
 		return;
 	}
 	switch (h->opcode) {
@@ -184,6 +169,35 @@ void fz_seam_dispatch(struct fz *fz, int fd, struct fz_slot *slot, void *msg, si
 	default:
 		fuse_session_process_buf(fz->se, &buf);
 	}
+}
+
+void fz_seam_dispatch(struct fz *fz, int fd, struct fz_slot *slot, void *msg, size_t len)
+{
+	const struct fuse_in_header *h = msg;
+
+	if (len < sizeof(*h) || h->len != len) {
+		log_err("the kernel sent a message of %zu bytes that is none", len);
+		return;
+	}
+	fz_rx.hdr = h;
+	fz_rx.fd = fd;
+	fz_rx.slot = slot;
+	if (!fz_proto_ok(h)) {
+		log_err("the kernel sent a message of opcode %u that is cut short", h->opcode);
+		refuse(h, -EINVAL);
+		fz_rx.hdr = NULL;
+		return;
+	}
+	/*
+	 * DESTROY, on another thread, may overtake what nobody waits for, and the end of what was answered:
+	 * a FORGET that was only just read, the inode that a GETATTR still has to put.
+	 */
+	atomic_fetch_add(&fz->inflight, 1);
+	if (atomic_load(&fz->unmounted))
+		refuse(h, -ENODEV);
+	else
+		dispatch(fz, h);
+	atomic_fetch_sub(&fz->inflight, 1);
 	fz_rx.hdr = NULL;
 }
 

@@ -121,13 +121,15 @@ int fz_loop_start(struct fz *fz, bool beside_uring, struct fz_loop **out)
 {
 	struct fz_loop *l = calloc(1, sizeof(*l));
 	/* Each has a buffer for the largest request, and scratch for the largest answer. */
-	const unsigned share = fz_transport_share(fs_options(fz->fs)->memory_bytes);
-	const unsigned max = beside_uring ? 1 : MIN(MAX_THREADS, MAX(2, share / 2));
+	unsigned max = 1;
 	cpu_set_t set;
 	int ret = 0;
 
 	if (!l)
 		return -ENOMEM;
+	/* Where the rings serve already, an unmount may have taken fz->fs away. */
+	if (!beside_uring)
+		max = MIN(MAX_THREADS, MAX(2, fz_transport_share(fs_options(fz->fs)->memory_bytes) / 2));
 	CPU_ZERO(&set);
 	/* More CPUs than cpu_set_t holds: the call fails, and one thread serves them all. */
 	if (sched_getaffinity(0, sizeof(set), &set) < 0)

@@ -86,7 +86,7 @@ ends() { # OPTIONS
 		abort) echo 1 >"$tmp/ctl/$(((${dev%:*} << 20) + ${dev#*:}))/abort" ;;
 		term) kill -TERM "$pid" && sleep 0.3 && kill $loader ;;
 		esac
-		gone $loader 20
+		gone $loader 20 2>/dev/null
 		ok $? "$1, $how: whoever waited for an answer got one"
 		kill -9 $loader 2>/dev/null
 		wait $loader 2>/dev/null
