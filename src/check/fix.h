@@ -70,6 +70,7 @@ struct fix {
 	uint64_t lost_found;     /* inode; 0 = not needed yet */
 	size_t last_dir;         /* index in dirs, of the one asked for last */
 	struct chk alone;        /* its space: unwritten extents where others might claim to share */
+	bool log_begun;          /* the log is empty, as the number c->jnl_next says */
 	bool cloning;            /* the budget is known */
 	bool counted;            /* c->refcs are the counts to be, no longer those of old */
 	uint64_t clone_budget;   /* fsbs that copies may take yet */
@@ -103,6 +104,8 @@ uint64_t chk_fix_alloc_data(struct fix *f);
 uint64_t chk_fix_alloc_cluster(struct fix *f);
 
 /* fix_tree.c */
+/* Seal a block and look at it once more; -EFSCORRUPTED. */
+int chk_fix_seal(struct fix *f, uint64_t mblk, void *block, uint64_t seq);
 /* Write one block, sealed. */
 int chk_fix_write(struct fix *f, uint64_t mblk, void *block);
 /*
@@ -121,6 +124,12 @@ uint64_t chk_fix_tree_nodes(unsigned type, size_t n);
 /* fix_log.c */
 int chk_fix_log(struct fix *f);
 int chk_fix_superblocks(struct fix *f);
+/*
+ * Write n blocks over what is at their places, all or none after a power cut, for they go through the log.
+ * `blocks` has one block for the log's own use and then theirs; n is at most what chk_fix_log_room says.
+ */
+unsigned chk_fix_log_room(const struct fix *f);
+int chk_fix_log_write(struct fix *f, const uint64_t *mblks, uint8_t *blocks, unsigned n);
 
 /* fix_inode.c */
 int chk_fix_clusters(struct fix *f);

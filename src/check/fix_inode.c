@@ -80,25 +80,39 @@ void chk_fix_edits_free(struct fix *f)
 	}
 }
 
-/* Edits of one block at a time: their numbers follow each other. */
+/* Edits of one block: their numbers follow each other. The first one of the next block. */
+static struct fix_edit *edit_block(struct fix *f, struct fix_edit *e, uint8_t *block)
+{
+	const uint64_t mblk = od_ino_mblk(e->ino);
+
+	/* A block that fails as a whole has an edit for each of its slots. */
+	if (chk_read(f->c, mblk, block) || od_verify_inodes_hdr(&f->c->od, block, mblk, true))
+		od_inodes_init(block, f->c->od.meta_uuid, mblk);
+	for (; e && od_ino_mblk(e->ino) == mblk; e = RB_NEXT(fix_edits, &f->edits, e))
+		memcpy(block + od_ino_offset(e->ino), &e->di, sizeof(e->di));
+	return e;
+}
+
+/* As many at once as the log takes: an inode that is torn in two would be neither the old nor the new one. */
 int chk_fix_inodes_write(struct fix *f)
 {
-	struct chk *c = f->c;
-	uint8_t *block = chk_block_alloc(c);
+	const unsigned max = chk_fix_log_room(f);
+	uint8_t *blocks = aligned_alloc(OD_MBLK_SIZE, (1ull + max) * OD_MBLK_SIZE);
+	uint64_t *mblks = calloc(max, sizeof(*mblks));
 	struct fix_edit *e = RB_MIN(fix_edits, &f->edits);
-	int err = block ? 0 : -ENOMEM;
+	int err = blocks && mblks ? 0 : -ENOMEM;
 
 	while (e && !err) {
-		const uint64_t mblk = od_ino_mblk(e->ino);
+		unsigned n = 0;
 
-		/* A block that fails as a whole has an edit for each of its slots. */
-		if (chk_read(c, mblk, block) || od_verify_inodes_hdr(&c->od, block, mblk, true))
-			od_inodes_init(block, c->od.meta_uuid, mblk);
-		for (; e && od_ino_mblk(e->ino) == mblk; e = RB_NEXT(fix_edits, &f->edits, e))
-			memcpy(block + od_ino_offset(e->ino), &e->di, sizeof(e->di));
-		err = chk_fix_write(f, mblk, block);
+		for (; e && n < max; n++) {
+			mblks[n] = od_ino_mblk(e->ino);
+			e = edit_block(f, e, blocks + (1ull + n) * OD_MBLK_SIZE);
+		}
+		err = chk_fix_log_write(f, mblks, blocks, n);
 	}
-	free(block);
+	free(blocks);
+	free(mblks);
 	return err;
 }
 

@@ -32,7 +32,13 @@ static int write_jsb(struct fix *f)
 	od_seal(jsb, 0);
 	err = bd_write(c->bd, c->od.jnl_start << OD_MBLK_SHIFT, jsb, OD_MBLK_SIZE, BD_META);
 	free(jsb);
-	return err ? err : bd_flush(c->bd);
+	if (!err)
+		err = bd_flush(c->bd);
+	/* What it says now: an empty log, whose next transaction has this number and begins the ring. */
+	c->jnl_ok = !err;
+	c->jnl_next = next;
+	f->log_begun = !err;
+	return err;
 }
 
 int chk_fix_log(struct fix *f)
@@ -49,6 +55,83 @@ int chk_fix_log(struct fix *f)
 		err = write_jsb(f);
 	chk_overlay_free(c);
 	return err;
+}
+
+/* ---- Blocks that change in place ------------------------------------------------------------------- */
+
+unsigned chk_fix_log_room(const struct fix *f)
+{
+	/* One DESC and one COMMIT stand beside them. */
+	return (unsigned)MIN(f->c->od.jnl_len - 1 - 2, (uint64_t)OD_JDESC_MAX);
+}
+
+/* What the blocks of a transaction are, in the first block of its ring. */
+static void make_desc(struct fix *f, void *block, const uint64_t *mblks, const uint8_t *images, unsigned n)
+{
+	struct od_jdesc_entry *e = (void *)((uint8_t *)block + OD_HDR_SIZE);
+	struct od_hdr *h = block;
+
+	memset(block, 0, OD_MBLK_SIZE);
+	od_hdr_init(block, OD_MAGIC_JDESC, f->c->od.meta_uuid, 0, f->c->od.jnl_start + 1);
+	h->nrecs = le16_make((uint16_t)n);
+	for (unsigned i = 0; i < n; i++) {
+		e[i].mblk = le64_make(mblks[i]);
+		e[i].crc = le32_make(od_crc32c(0, images + (size_t)i * OD_MBLK_SIZE, OD_MBLK_SIZE));
+	}
+	od_seal(block, f->c->jnl_next);
+}
+
+/* The transaction counts from here on. */
+static int write_commit(struct fix *f, const struct od_hdr *desc, unsigned n)
+{
+	struct chk *c = f->c;
+	const uint64_t mblk = c->od.jnl_start + 1 + n + 1;
+	struct od_jcommit *commit = chk_block_alloc(c);
+	int err;
+
+	if (!commit)
+		return -ENOMEM;
+	memset(commit, 0, OD_MBLK_SIZE);
+	od_hdr_init(commit, OD_MAGIC_JCOMMIT, c->od.meta_uuid, 0, mblk);
+	commit->nr_blocks = le64_make(n + 2);
+	commit->time_sec = le64_make((uint64_t)time(NULL));
+	commit->chain_crc = le32_make(od_crc32c(0, &desc->crc, sizeof(desc->crc)));
+	od_seal(commit, c->jnl_next);
+	err = bd_flush(c->bd);
+	if (!err)
+		err = bd_write(c->bd, mblk << OD_MBLK_SHIFT, commit, OD_MBLK_SIZE, BD_META);
+	free(commit);
+	return err ? err : bd_flush(c->bd);
+}
+
+/*
+ *	the log: empty       DESC, images, COMMIT                        empty
+ *	home:    old                               new, or torn          new
+ *
+ * Whenever the power goes, the old ones are at home, or the new ones are in the log.
+ */
+int chk_fix_log_write(struct fix *f, const uint64_t *mblks, uint8_t *blocks, unsigned n)
+{
+	struct chk *c = f->c;
+	uint8_t *images = blocks + OD_MBLK_SIZE;
+	int err = f->log_begun ? 0 : write_jsb(f);
+
+	assert(n > 0 && n <= chk_fix_log_room(f));
+	for (unsigned i = 0; i < n && !err; i++)
+		err = chk_fix_seal(f, mblks[i], images + (size_t)i * OD_MBLK_SIZE, c->jnl_next);
+	if (err)
+		return err;
+	make_desc(f, blocks, mblks, images, n);
+	err = bd_write(c->bd, (c->od.jnl_start + 1) << OD_MBLK_SHIFT, blocks, (n + 1ull) * OD_MBLK_SIZE,
+		       BD_META);
+	if (!err)
+		err = write_commit(f, (const void *)blocks, n);
+	for (unsigned i = 0; i < n && !err; i++)
+		err = bd_write(c->bd, mblks[i] << OD_MBLK_SHIFT, images + (size_t)i * OD_MBLK_SIZE,
+			       OD_MBLK_SIZE, BD_META);
+	if (!err)
+		err = bd_flush(c->bd);
+	return err ? err : write_jsb(f);
 }
 
 /* The reserved blocks of a group's head are zero, but for multiple-mount protection. */

@@ -5,19 +5,25 @@
 
 #include "fix.h"
 
-int chk_fix_write(struct fix *f, uint64_t mblk, void *block)
+int chk_fix_seal(struct fix *f, uint64_t mblk, void *block, uint64_t seq)
 {
 	const char *bad;
 
 	/* As everywhere: what its verifier refuses is written nowhere. */
-	od_seal(block, 0);
+	od_seal(block, seq);
 	bad = od_verify_any(&f->c->od, block, mblk, true);
-	if (bad) {
-		if (f->out)
-			fprintf(f->out, "metadata block %llu: its repair fails its own checks (%s)\n",
-				(unsigned long long)mblk, bad);
-		return -EFSCORRUPTED;
-	}
+	if (bad && f->out)
+		fprintf(f->out, "metadata block %llu: its repair fails its own checks (%s)\n",
+			(unsigned long long)mblk, bad);
+	return bad ? -EFSCORRUPTED : 0;
+}
+
+int chk_fix_write(struct fix *f, uint64_t mblk, void *block)
+{
+	int err = chk_fix_seal(f, mblk, block, 0);
+
+	if (err)
+		return err;
 	return bd_write(f->c->bd, mblk << OD_MBLK_SHIFT, block, OD_MBLK_SIZE, BD_META);
 }
 
