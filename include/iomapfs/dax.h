@@ -123,7 +123,10 @@ struct dax_vma {
 	void *private;
 	struct cds_list_head list; /* internal */
 };
-/* Known to the inode from here until close, which zaps what is shown. -ENOMEM. Takes LK_DAX. */
+/*
+ * Known to the inode from here until close, which zaps what is shown. -ENOMEM. Takes LK_DAX. The last close
+ * of a file also makes durable what was stored; what fails of that is left to fsync, while the inode lives.
+ */
 int dax_vma_open(struct dax_vma *vma);
 void dax_vma_close(struct dax_vma *vma);
 

@@ -113,16 +113,6 @@ int dax_vma_open(struct dax_vma *vma)
 	return 0;
 }
 
-void dax_vma_close(struct dax_vma *vma)
-{
-	struct dax_mapping *dm = atomic_load(&vma->inode->i_dax);
-
-	lk_lock(&dm->lock);
-	vma->ops->zap(vma, vma->pgoff, vma->nr_pages);
-	cds_list_del(&vma->list);
-	lk_unlock(&dm->lock);
-}
-
 /* Call fn for the part of each area that faces [pgoff, end); LK_DAX. */
 static void for_each_vma(struct dax_mapping *dm, uint64_t pgoff, uint64_t end, bool clean)
 {
@@ -165,6 +155,21 @@ static int entry_flush(struct dax_mapping *dm, struct dax_entry *e)
 	return err;
 }
 
+/* From the entry that has pgoff up to last, all on dev if that is given; ends with the first error. */
+static int flush_range(struct dax_mapping *dm, const struct iomap_dax_dev *dev, uint64_t pgoff, uint64_t last)
+{
+	struct dax_entry *e;
+	int err = 0;
+
+	for (e = entry_find(dm, pgoff); !err && e && e->pgoff <= last;
+	     e = RB_NEXT(dax_tree, &dm->entries, e)) {
+		assert(!e->dirty || !dev || e->dev == dev);
+		if (e->dirty)
+			err = entry_flush(dm, e);
+	}
+	return err;
+}
+
 /*
  * [start, end] loses its entries. One that reaches beyond, a page that is cut or a huge one, has bytes
  * outside that stay in the file: nobody else would remember that they are to be made durable.
@@ -201,23 +206,29 @@ int dax_writeback_mapping_range(struct inode *inode, struct iomap_dax_dev *dev, 
 				uint64_t end)
 {
 	struct dax_mapping *dm = atomic_load(&inode->i_dax);
-	const uint64_t last = end >> FOLIO_PAGE_SHIFT;
-	struct dax_entry *e;
-	int err = 0;
+	int err;
 
 	if (inode->i_blkbits != FOLIO_PAGE_SHIFT)
 		return -EIO;
 	if (!dm)
 		return 0;
 	lk_lock(&dm->lock);
-	for (e = entry_find(dm, start >> FOLIO_PAGE_SHIFT); !err && e && e->pgoff <= last;
-	     e = RB_NEXT(dax_tree, &dm->entries, e)) {
-		assert(!e->dirty || e->dev == dev);
-		if (e->dirty)
-			err = entry_flush(dm, e);
-	}
+	err = flush_range(dm, dev, start >> FOLIO_PAGE_SHIFT, end >> FOLIO_PAGE_SHIFT);
 	lk_unlock(&dm->lock);
 	return err;
+}
+
+void dax_vma_close(struct dax_vma *vma)
+{
+	struct dax_mapping *dm = atomic_load(&vma->inode->i_dax);
+
+	lk_lock(&dm->lock);
+	vma->ops->zap(vma, vma->pgoff, vma->nr_pages);
+	cds_list_del(&vma->list);
+	/* An inode that no area holds can be evicted, and with it the note of what is to be flushed. */
+	if (cds_list_empty(&dm->vmas))
+		(void)flush_range(dm, NULL, 0, UINT64_MAX);
+	lk_unlock(&dm->lock);
 }
 
 /* ---- Faults ----------------------------------------------------------------------------------------- */
@@ -385,6 +396,11 @@ static bool huge_possible(const struct dax_fault *df, uint64_t end_page)
 	return !e || e->pgoff >= last || e->nr == df->nr;
 }
 
+static unsigned fault_error(int err)
+{
+	return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+}
+
 static unsigned fault_locked(struct dax_fault *df, int *errp, const struct iomap_ops *ops)
 {
 	struct inode *inode = df->vmf->vma->inode;
@@ -409,7 +425,7 @@ static unsigned fault_locked(struct dax_fault *df, int *errp, const struct iomap
 	*errp = err;
 	if (is_huge(df))
 		return VM_FAULT_FALLBACK;
-	return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	return fault_error(err);
 }
 
 unsigned dax_iomap_fault(struct vm_fault *vmf, unsigned order, uint64_t *addrp, int *errp,
@@ -458,5 +474,5 @@ unsigned dax_finish_sync_fault(struct vm_fault *vmf, unsigned order, uint64_t ad
 		err = show(&df, addr, true);
 	}
 	lk_unlock(&df.dm->lock);
-	return err ? VM_FAULT_OOM : df.ret;
+	return err ? fault_error(err) : df.ret;
 }

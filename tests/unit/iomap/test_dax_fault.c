@@ -249,9 +249,17 @@ START_TEST(durability)
 	t->inode.i_blkbits = 13;
 	ck_assert_int_eq(dax_writeback_mapping_range(&t->inode, &t->dev, 0, UINT64_MAX), -EIO);
 	t->inode.i_blkbits = 12;
-	/* Stores outlive the area that made them. */
+	/* The last area leaves nothing to be made durable: its inode may go now. */
 	ck_assert(store(PAGE, 0x31));
 	close_window();
+	ck_assert(td_all_durable(t));
+	/* An error does, for fsync. */
+	open_window(0, 4, DAX_VM_SHARED);
+	ck_assert(store(PAGE, 0x32));
+	atomic_store(&t->fail_persist, -ENOLINK);
+	close_window();
+	atomic_store(&t->fail_persist, 0);
+	ck_assert(!td_all_durable(t));
 	ck_assert_int_eq(dax_writeback_mapping_range(&t->inode, &t->dev, 0, UINT64_MAX), 0);
 	ck_assert(td_all_durable(t));
 }
