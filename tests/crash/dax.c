@@ -334,6 +334,13 @@ static void check_file(unsigned f)
 	for (uint64_t i = 0; i < a.size; i++)
 		if (!allowed(p, i, buf[i]))
 			fail("a byte that it never had", f, i, buf[i]);
+	must(fs_setattr(&run.ctx, run.ip[f], FS_SET_SIZE, &(struct fs_attr){ .size = MAX_SIZE }, NULL),
+	     "growth");
+	if (io(f, 0, buf, MAX_SIZE, false) != (int64_t)MAX_SIZE)
+		fail("a short read", f, 0, MAX_SIZE);
+	for (uint64_t i = a.size; i < MAX_SIZE; i++)
+		if (buf[i])
+			fail("a byte behind the end, shown by a growth", f, i, buf[i]);
 }
 
 static void check_after(void)
