@@ -50,8 +50,9 @@ static int unshare_blocks(struct fs_inode *ip, uint64_t pos, uint64_t end)
 	pos = ROUND_DOWN(pos, bs);
 	end = ROUND_UP(end, bs);
 	if (fs_is_dax(ip))
-		return fs_dax_unshare(ip, pos, end - pos);
-	err = iomap_file_unshare(&ip->vfs, pos, end - pos, &fs_write_iomap_ops, &fs_iomap_write_ops);
+		err = fs_dax_unshare(ip, pos, end - pos);
+	else
+		err = iomap_file_unshare(&ip->vfs, pos, end - pos, &fs_write_iomap_ops, &fs_iomap_write_ops);
 	if (!err)
 		err = filemap_write_and_wait_range(&ip->vfs.i_mapping, pos, end - 1);
 	return !err && whole ? cow_try_unflag(ip) : err;

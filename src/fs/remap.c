@@ -212,13 +212,12 @@ static int share_blocks(struct remap *r)
 	return err;
 }
 
-/* invalidate_lock is held: what areas of the process store from here on faults, and finds shared blocks. */
-static int protect_source(struct remap *r)
+/* invalidate_lock is held: what areas of the process store from here on faults, and waits for it. */
+static int protect(struct fs_inode *ip, uint64_t pos, uint64_t len)
 {
-	if (!fs_is_dax(r->in))
+	if (!fs_is_dax(ip))
 		return 0;
-	return dax_writeback_mapping_range(&r->in->vfs, r->in->fs->dax, r->pos_in,
-					   r->pos_in + r->len - 1);
+	return dax_writeback_mapping_range(&ip->vfs, ip->fs->dax, pos, pos + len - 1);
 }
 
 static int compare(struct remap *r)
@@ -257,7 +256,7 @@ static int clone_locked(struct remap *r)
 	if (err)
 		return err;
 	lock_maps(r);
-	err = protect_source(r);
+	err = protect(r->in, r->pos_in, r->len);
 	if (!err)
 		err = fill_gap(r);
 	if (!err)
@@ -278,7 +277,10 @@ static int dedupe_locked(struct remap *r)
 	if (err)
 		return err;
 	lock_maps(r);
-	err = protect_source(r);
+	err = protect(r->in, r->pos_in, r->len);
+	/* A store to what was compared already would go with the target's blocks. */
+	if (!err)
+		err = protect(r->out, r->pos_out, r->len);
 	if (!err)
 		err = compare(r);
 	if (!err)

@@ -398,6 +398,85 @@ START_TEST(dedupe)
 }
 END_TEST
 
+/* Asks for each block while another file might have it, and no longer. */
+START_TEST(unshared_for_good)
+{
+	struct fs_inode *a = filefs_create(&f, "a"), *b;
+
+	write_all(a, 0, 4 * PAGE, 1);
+	b = clone_of(a, "b");
+	ck_assert_int_eq(filefs_pwrite(&f, a, buf, PAGE, 0, IOCB_NOWAIT), -EAGAIN);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(fs_fallocate(&f.ctx, a, FALLOC_FL_UNSHARE_RANGE, 0, 4 * PAGE), 0);
+		ck_assert_int_eq(fs_sync(f.fs), 0);
+	}
+	ck_assert_int_eq(filefs_pwrite(&f, a, buf, PAGE, 0, IOCB_NOWAIT), (int64_t)PAGE);
+	filefs_expect(&f, b, 0, buf, 4 * PAGE, 0);
+	fs_iput(a);
+	fs_iput(b);
+}
+END_TEST
+
+#ifdef IOMAPFS_DEBUG
+
+static pthread_t storer;
+static _Atomic bool store_begun, stored;
+
+static void *store_main(void *arg)
+{
+	if (!store(2 * PAGE, 0x99))
+		return &storer;
+	atomic_store(&stored, true);
+	return NULL;
+}
+
+/* All of it was compared but the last page; a store to what was goes on, or waits. */
+static void on_compare(const char *name, void *site_arg, void *arg)
+{
+	const struct iomap_iter *iter = site_arg;
+
+	if (iter->inode != arg || iter->pos != 3 * PAGE || atomic_exchange(&store_begun, true))
+		return;
+	ck_assert_int_eq(pthread_create(&storer, NULL, store_main, NULL), 0);
+	for (int i = 0; i < 100 && !atomic_load(&stored); i++)
+		usleep(1000);
+}
+
+/* Not a byte is lost that was stored to the target. */
+START_TEST(store_during_dedupe)
+{
+	struct fs_inode *a = filefs_create(&f, "a"), *b = filefs_create(&f, "b");
+	uint64_t done;
+	void *failed;
+	int err;
+
+	for (unsigned i = 0; i < 4; i++) {
+		write_all(a, i * PAGE, PAGE, 1);
+		write_all(b, i * PAGE, PAGE, 1);
+	}
+	/* The source's last page is an extent of its own: asked for when the others are compared. */
+	ck_assert_int_eq(fs_fallocate(&f.ctx, a, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 3 * PAGE, PAGE), 0);
+	write_all(b, 8 * PAGE, PAGE, 1);
+	write_all(a, 3 * PAGE, PAGE, 1);
+	open_window(b, 0, 4, DAX_VM_SHARED);
+	ck_assert(store(2 * PAGE, buf[0]));
+	ck_assert_int_eq(hook_install("iomap:mapped", on_compare, fs_vfs_inode(b)), 0);
+	err = fs_dedupe_range(&f.ctx, a, 0, b, 0, 4 * PAGE, &done);
+	hook_remove("iomap:mapped");
+	ck_assert(atomic_load(&store_begun));
+	ck_assert_int_eq(err, 0);
+	ck_assert_int_eq(pthread_join(storer, &failed), 0);
+	ck_assert_ptr_null(failed);
+	ck_assert_int_eq(load(2 * PAGE), 0x99);
+	filefs_expect(&f, a, 2 * PAGE, buf, PAGE, 0);
+	close_window();
+	fs_iput(a);
+	fs_iput(b);
+}
+END_TEST
+
+#endif
+
 /* ---- Windows --------------------------------------------------------------------------------------------- */
 
 START_TEST(window_and_file_are_one)
@@ -722,6 +801,10 @@ int main(void)
 	tcase_add_test(c, copy_on_write);
 	tcase_add_test(c, clone_under_a_window);
 	tcase_add_test(c, dedupe);
+	tcase_add_test(c, unshared_for_good);
+#ifdef IOMAPFS_DEBUG
+	tcase_add_test(c, store_during_dedupe);
+#endif
 	tcase_add_test(c, window_and_file_are_one);
 	tcase_add_test(c, write_over_several_extents);
 	tcase_add_test(c, map_sync);
