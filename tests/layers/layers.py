@@ -90,7 +90,9 @@ def check_symbols(lib):
     out = subprocess.run(["nm", "-g", "--defined-only", lib], capture_output=True, text=True,
                          check=True).stdout
     names = {f[2] for f in (l.split() for l in out.splitlines()) if len(f) == 3}
-    names = {n for n in names if not n.startswith(("__asan", "__odr_asan", "__ubsan", "__tsan"))}
+    # Of the sanitizers, and of trace points (sys/sdt.h).
+    names = {n for n in names
+             if not n.startswith(("__asan", "__odr_asan", "__ubsan", "__tsan", "_.stapsdt"))}
     bad = sorted(n for n in names if not n.startswith(tuple(prefixes)))
     report(bool(names) and not bad, f"{layer}: {len(names)} exported symbols carry its prefix", bad)
 
