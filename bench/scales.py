@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How much of each workload: full for figures, quick to see that all is well, smoke for CI.
+"""How much of each workload: full for figures, medium for fewer hours, quick to see that all is well, smoke for CI.
 
 No image is smaller than 320 MiB, since mkfs.xfs refuses less than 300.
 """
@@ -14,6 +14,17 @@ FULL = {
     "full_mib": 2048, "fsck_files": 200000,
     "growth": 1000000, "growth_devices": [1 << 30, 64 << 30, 1 << 40, 16 << 40], "growth_files": 10000,
     "idle_s": 10,
+}
+MEDIUM = {
+    "rounds": 3, "ms": 2000, "image_mib": 4096,
+    "names": 20000, "parallel_names": 16000,
+    "file_mib": 512, "random_mib": 512,
+    "appends": 400000, "syncs": 1000,
+    "rows": 200000, "commits": 500,
+    "tree_files": 10000, "git_files": 1000, "git_built": 40,
+    "full_mib": 512, "fsck_files": 50000,
+    "growth": 100000, "growth_devices": [1 << 30, 1 << 40, 16 << 40], "growth_files": 4000,
+    "idle_s": 3,
 }
 QUICK = {
     "rounds": 1, "ms": 400, "image_mib": 2048,
@@ -37,4 +48,4 @@ SMOKE = {
     "growth": 1000, "growth_devices": [320 << 20, 1 << 30], "growth_files": 100,
     "idle_s": 0.5,
 }
-SCALES = {"full": FULL, "quick": QUICK, "smoke": SMOKE}
+SCALES = {"full": FULL, "medium": MEDIUM, "quick": QUICK, "smoke": SMOKE}
