@@ -112,19 +112,22 @@ def set_parameter(undo, path, value):
     return entry
 
 
-def limit_dirty(undo, size):
-    """The kernel throttles writers at this many dirty bytes; returns what to undo."""
-    old = [(name, _read(f"/proc/sys/vm/{name}")) for name in
-           ("dirty_background_ratio", "dirty_ratio", "dirty_background_bytes", "dirty_bytes")]
+def limit_dirty(undo, device, size):
+    """The kernel throttles who writes to this loop device at `size` dirty bytes; returns what to undo, or None.
+
+    Of this device alone: vm.dirty_bytes would stop every writer of the machine.
+    """
+    bdi = f"/sys/block/{os.path.basename(device)}/bdi"
+    if not os.path.exists(f"{bdi}/max_bytes"):
+        return None
+    old = [(name, _read(f"{bdi}/{name}")) for name in ("strict_limit", "max_ratio")]
 
     def put_back():
-        # Of bytes and ratio the one that was set last counts, and the other reads 0, which cannot be written.
         for name, value in old:
-            if value != "0":
-                _write(f"/proc/sys/vm/{name}", value)
-    entry = undo.add("set vm.dirty_* back", put_back)
-    _write("/proc/sys/vm/dirty_background_bytes", str(size // 2))
-    _write("/proc/sys/vm/dirty_bytes", str(size))
+            _write(f"{bdi}/{name}", value)
+    entry = undo.add(f"set {bdi} back", put_back)
+    _write(f"{bdi}/max_bytes", str(size))
+    _write(f"{bdi}/strict_limit", "1")
     return entry
 
 
