@@ -14,7 +14,6 @@ class Environment:
         self.notes = []      # sentences for the reader of the table
         self.drop_caches = system.drop_caches
         self.sh = system.sh
-        self.sync = os.sync
         self.mkdir = os.mkdir
 
     def set_places(self, places):
@@ -24,6 +23,10 @@ class Environment:
         path = os.path.join(self.work, name)
         os.makedirs(path, exist_ok=True)
         return path
+
+    def sync(self):
+        """What is mounted now, and nothing else."""
+        system.sh("sync", "--file-system", self.mount_point("mnt"))
 
     def tool(self, name, *args):
         """A program of bench/tools, unmeasured."""

@@ -132,6 +132,6 @@ def limit_dirty(undo, device, size):
 
 
 def drop_caches():
-    os.sync()
+    # No sync(2): it waits for every file system of the machine, and one of them may be stuck.
     with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as f:
         f.write("3")
