@@ -11,7 +11,8 @@ struct guard {
 	struct { const char *from, *to; } range[2];
 };
 
-static _Thread_local struct guard *volatile current;
+/* Its first use may be in a handler: not the kind of memory that a shared library gets by malloc. */
+static _Thread_local __attribute__((tls_model("initial-exec"))) struct guard *volatile current;
 static struct sigaction before;
 
 static bool is_guarded(const struct guard *g, const char *at)
