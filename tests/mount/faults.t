@@ -38,7 +38,7 @@ dd if=/dev/zero of="$host/filler" bs=1M status=none 2>/dev/null
 [ "$(stat -f -c %f "$host")" = 0 ]
 ok $? "the tmpfs is full"
 timeout 120 python3 - "$mnt" >"$tmp/out" 2>&1 <<'P'
-import errno, os, sys
+import errno, os, subprocess, sys
 path = sys.argv[1] + "/data"
 
 def fsync(fd):
@@ -70,7 +70,7 @@ for fd in (one, two, late):
 one = os.open(path, os.O_RDWR)
 for i in range(96, 160):
     os.pwrite(one, block, i << 20)
-os.sync()
+subprocess.run(["sync", "-f", sys.argv[1]], check=False)
 late = os.open(path, os.O_RDWR)
 check("an error that nobody has heard reaches one that opens it later", fsync(late), {errno.ENOSPC, errno.EIO})
 check("and the one that wrote", fsync(one), {errno.ENOSPC, errno.EIO})
@@ -123,7 +123,7 @@ host_up() {
 }
 truncate -s 400M "$tmp/host.img" && mkfs.ext4 -q -F "$tmp/host.img" && host_up
 ok $? "an ext4 to hold an image"
-dd if=/dev/zero of="$img" bs=1M count=200 status=none && mkfs.iomapfs -q -K "$img" && sync
+dd if=/dev/zero of="$img" bs=1M count=200 status=none && mkfs.iomapfs -q -K "$img" && sync -f "$img"
 cp "$img" "$tmp/fresh"
 
 for errors in remount-ro continue; do
@@ -165,7 +165,7 @@ for errors in remount-ro continue; do
 	stop
 	same "$unmounted $code" "0 0" "errors=$errors: unmount"
 	fsck_it
-	cp "$tmp/fresh" "$img" && sync
+	cp "$tmp/fresh" "$img" && sync -f "$img"
 done
 umount "$host"
 trap cleanup EXIT

@@ -49,12 +49,12 @@ same "$(cat "$mnt/file")" two "and finds what was synced"
 iomapctl tune --mmp 0 "$mnt" && umount "$mnt"
 ok $? "switched off by iomapctl tune"
 block() { dd if="$img" bs=4096 skip=1 count=1 status=none | sha256sum; }
-sync
+sync -f "$img"
 was=$(block)
 mount.iomapfs "$a" "$mnt" && echo three >"$mnt/file" && sync -f "$mnt"
 ok $? "mounts again"
 same "$(block)" "$was" "and nobody's name is written any more"
 umount "$mnt"
-sync
+sync -f "$img"
 fsck_it
 done_testing

@@ -78,7 +78,7 @@ mkdir "$tmp/host" && truncate -s 200M "$tmp/host.img" && mkfs.ext4 -q -F "$tmp/h
 ok $? "a host that can fail"
 trap 'umount "$mnt" 2>/dev/null; umount "$tmp/host"; cleanup' EXIT
 img=$tmp/host/img
-dd if=/dev/zero of="$img" bs=1M count=64 status=none && mkfs.iomapfs -q -K "$img" && sync && start
+dd if=/dev/zero of="$img" bs=1M count=64 status=none && mkfs.iomapfs -q -K "$img" && sync -f "$img" && start
 ok $? "mount from it"
 echo never >"$mnt/never"
 xfs_io -x -c "shutdown" "$tmp/host"
