@@ -130,9 +130,11 @@ void chk_fix_refc_records(struct fix *f, uint32_t agno, struct chk_vec *recs)
 		f->c->refcs.n = 0;
 		chk_owners_runs(f->c, &f->c->owners, &f->c->refcs);
 	}
-	last = (const struct chk_refc *)f->c->refcs.data + f->c->refcs.n;
+	/* Without a run there may be no memory of them either. */
+	r = chk_refc_after(&f->c->refcs, start);
+	last = r ? (const struct chk_refc *)f->c->refcs.data + f->c->refcs.n : NULL;
 	/* No run reaches from one group into the next: a head lies between. */
-	for (r = chk_refc_after(&f->c->refcs, start); r && r < last && r->start < end; r++) {
+	for (; r && r < last && r->start < end; r++) {
 		for (uint64_t at = 0; r->refs > 1 && at < r->len; at += OD_EXTENT_LEN_MAX) {
 			const uint64_t n = MIN(r->len - at, OD_EXTENT_LEN_MAX);
 			const le64_t rec[2] = { le64_make(r->start + at),
